@@ -1,0 +1,321 @@
+"""Recipes: frozen pydantic models, a YAML file, dotted overrides, and one resolved config on disk.
+
+A misspelt key, a wrong type or a value out of range is a ConfigError that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cogaudio_rl.errors import ConfigError
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Strict):
+    """Where the utterances come from."""
+
+    kind: Literal["lime_mini", "manifest", "emodb"] = "lime_mini"
+    root: Path | None = None
+    """Folder of the corpus; lime_mini makes its own inside the run folder when there is none."""
+    test_root: Path | None = None
+    """Another folder to test on (other speakers); without it, speakers of ``root`` are held out."""
+    train_utterances: Positive = 4_900
+    """lime_mini: English utterances to train on."""
+    rl_utterances: Positive = 1_400
+    """lime_mini: further English utterances, of train texts in train voices, that RL alone sees."""
+    test_families: Positive = 50
+    """lime_mini: lexical families in the test split, each in all seven emotions."""
+    chinese_utterances: Annotated[int, Field(ge=0)] = 210
+    """lime_mini: Chinese utterances, made and checked though the small model trains on English."""
+    depth_mix: tuple[float, float, float] = (0.40, 0.35, 0.25)
+    """Share of coarse, superficial and deep replies among annotations."""
+    held_out_speakers: tuple[str, ...] = ()
+    """emodb: speakers to test on when there is no test_root."""
+
+
+class LoraConfig(_Strict):
+    """LoRA on the language model; the audio encoder stays frozen (paper: r=8, α=32)."""
+
+    r: Positive = 8
+    alpha: Positive = 32
+    dropout: Share = 0.0
+
+
+class ModelConfig(_Strict):
+    """The backbone."""
+
+    path: str = "builtin:tiny-omni"
+    """A folder with a Qwen2.5-Omni checkpoint, or the small base that ships with the package."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora: LoraConfig = LoraConfig()
+    max_new_tokens_explicit: Positive = 96
+    max_new_tokens_direct: Positive = 48
+
+
+class SftStageConfig(_Strict):
+    """One SFT stage (paper: lr 1e-5, batch 512, 3 epochs on the 7B)."""
+
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    batch_size: Positive = 512
+    learning_rate: Rate = 1e-5
+    warmup_share: Share = 0.03
+    explicit_share: Share = 1.0
+    """Share of prompt A: 1.0 in stage I, 0.5 in stage II, 0.0 in the direct-only ablation."""
+    emotion_token_weight: Annotated[float, Field(ge=1.0)] = 1.0
+    """Loss weight of the emotion label; above 1 helps small models find the one token that matters."""
+
+
+class SftConfig(_Strict):
+    stage1: SftStageConfig = SftStageConfig()
+    stage2: SftStageConfig = SftStageConfig(explicit_share=0.5)
+    direct: SftStageConfig = SftStageConfig(explicit_share=0.0)
+    """Ablation A: direct replies only."""
+    micro_batch_size: Positive = 8
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+
+
+class RewardConfig(_Strict):
+    """λ of R_F1 and R_F2 (paper; the values are from one secondary source)."""
+
+    format: Share = 0.1
+    emotion: Share = 0.3
+    intent: Share = 0.1
+    psychology: Share = 0.1
+    strategy: Share = 0.1
+    response: Share = 0.3
+
+
+class ObjectiveConfig(_Strict):
+    """The policy objective."""
+
+    name: Literal["sapo", "grpo"] = "sapo"
+    tau_pos: Annotated[float, Field(gt=0)] = 1.0
+    tau_neg: Annotated[float, Field(gt=0)] = 1.05
+    clip_low: Share = 0.2
+    clip_high: Share = 0.2
+
+
+class ReadinessConfig(_Strict):
+    """What a policy must show at temperature 1 before RL can help it."""
+
+    prompts: Positive = 32
+    min_parse_share: Share = 0.9
+    min_best_share: Share = 0.15
+    """Share of samples in the top quarter of the reward for empathy."""
+    max_zero_spread: Share = 0.5
+
+
+class RlConfig(_Strict):
+    """Stage III, DR-SAPO (paper: 1,500 steps, lr 1e-6, batch 64)."""
+
+    steps: Positive = 1_500
+    utterances_per_step: Positive = 64
+    group_size: Annotated[int, Field(ge=2)] = 8
+    route_mix: Literal["both", "alternate"] = "both"
+    """``both``: each utterance through both routes; ``alternate``: half the utterances through each."""
+    learning_rate: Rate = 1e-6
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    epochs_per_batch: Positive = 2
+    """Passes over each rollout batch. With one update r = 1 and SAPO's gate would be a name only."""
+    minibatches: Positive = 1
+    micro_batch_size: Positive = 8
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    objective: ObjectiveConfig = ObjectiveConfig()
+    reward: RewardConfig = RewardConfig()
+    readiness: ReadinessConfig = ReadinessConfig()
+    canary_tolerance: Annotated[float, Field(gt=0)] = 1e-3
+    """Largest |log-prob of sampler − log-prob of learner| after a publish."""
+    max_unscored_share: Share = 0.2
+    """Stop when the judge leaves more than this share of a step unscored."""
+    save_every: Positive = 50
+    keep_checkpoints: Positive = 2
+    log_rollouts_every: Positive = 10
+
+    @model_validator(mode="after")
+    def _several_updates(self) -> RlConfig:
+        if self.objective.name == "sapo" and self.epochs_per_batch * self.minibatches < 2:
+            raise ValueError("epochs_per_batch * minibatches must be >= 2 for sapo, got 1")
+        return self
+
+
+class JudgeConfig(_Strict):
+    """Who scores the reward."""
+
+    kind: Literal["embedded", "llm"] = "embedded"
+    base_url: str = ""
+    model: str = ""
+    api_key_env: str = "COGAUDIO_JUDGE_API_KEY"
+    """Name of the environment variable that holds the key; the key itself is never in a file."""
+    concurrency: Positive = 16
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    max_attempts: Positive = 5
+
+    @model_validator(mode="after")
+    def _llm_needs_endpoint(self) -> JudgeConfig:
+        if self.kind == "llm" and not (self.base_url and self.model):
+            raise ValueError("kind 'llm' needs base_url and model")
+        return self
+
+
+class EvalConfig(_Strict):
+    """What the final evaluation measures."""
+
+    max_utterances: Positive = 350
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    bootstrap_samples: Positive = 2_000
+    silence_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Silence has one fixed length: its duration would otherwise leak the pace of speech."""
+
+
+class ClusterConfig(_Strict):
+    """Who runs where."""
+
+    backend: Literal["ray", "local"] = "ray"
+    """``local`` runs the same loops in one process, without Ray, vLLM or DeepSpeed."""
+    address: str | None = None
+    """A running Ray cluster; none starts one on this machine."""
+    rollout_workers: Positive = 1
+    judge_workers: Positive = 1
+    learner_workers: Positive = 2
+    cpus_per_rollout: Annotated[float, Field(gt=0)] = 1.0
+    cpus_per_judge: Annotated[float, Field(gt=0)] = 0.25
+    cpus_per_learner: Annotated[float, Field(gt=0)] = 0.5
+    gpus_per_rollout: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0
+    tensor_parallel: Positive = 1
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+    threads_per_learner: Positive = 1
+    threads_per_rollout: Positive = 2
+    max_num_seqs: Positive = 64
+    max_model_len: Positive = 512
+    gpu_memory_utilization: Share = 0.85
+    nodes: Positive = 1
+    gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    gpu_memory_gib: Annotated[float, Field(ge=0)] = 0.0
+    start_timeout_s: Annotated[float, Field(gt=0)] = 180.0
+    step_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+
+
+class Config(_Strict):
+    """A whole run."""
+
+    name: str = "run"
+    out_dir: Path = Path("runs/run")
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: tuple[int, ...] = ()
+    """The ablation repeats the run for each of these; empty means ``seed`` alone."""
+    models: tuple[Literal["base", "A", "B", "C", "D"], ...] = ("base", "B", "C", "D")
+    """Which models the evaluation compares; A is direct SFT only."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    sft: SftConfig = SftConfig()
+    rl: RlConfig = RlConfig()
+    judge: JudgeConfig = JudgeConfig()
+    eval: EvalConfig = EvalConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    folder = resources.files("cogaudio_rl.recipes")
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
+    """A shipped recipe or a YAML file, with ``a.b=value`` overrides applied.
+
+    Raises ConfigError naming the recipe, key or value that is wrong.
+    """
+    raw = _read_recipe(recipe)
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"override {item!r} is not of the form key.path=value")
+        _assign(raw, key, yaml.safe_load(value))
+    return parse_config(raw)
+
+
+def parse_config(raw: dict[str, Any]) -> Config:
+    """Validate a mapping; ConfigError names the first thing wrong and, for a typo, the likely key."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML; ``load_config`` of it gives the same config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_recipe(recipe: str) -> dict[str, Any]:
+    if recipe in recipe_names():
+        text = resources.files("cogaudio_rl.recipes").joinpath(f"{recipe}.yaml").read_text("utf-8")
+    elif Path(recipe).is_file():
+        text = Path(recipe).read_text("utf-8")
+    else:
+        known = ", ".join(recipe_names())
+        raise ConfigError(f"recipe {recipe!r} is neither a file nor one of: {known}")
+    try:
+        raw = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {recipe!r} is not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"recipe {recipe!r} must hold a mapping, got {type(raw).__name__}")
+    base = raw.pop("base", None)
+    return _merge(_read_recipe(base), raw) if base else raw
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value
+    return merged
+
+
+def _assign(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    *path, last = dotted.split(".")
+    node = raw
+    for part in path:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {dotted!r}: {part!r} is not a section")
+        node = child
+    node[last] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "recipe"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), _siblings(problem["loc"]), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"unknown key {where!r}{hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message} (got {problem['input']!r})" if problem["loc"] else message
+
+
+def _siblings(loc: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in loc[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

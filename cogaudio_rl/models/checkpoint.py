@@ -1,0 +1,69 @@
+"""Adapters on disk: PEFT's own format, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.types import Adapter
+
+WEIGHTS = "adapter_model.safetensors"
+VLLM_PREFIX = ("base_model.model.model.", "base_model.model.thinker.model.")
+"""vLLM looks for the thinker inside a whole Qwen2.5-Omni and ignores other names in silence."""
+
+
+def save_adapter(adapter: Adapter, folder: Path, *, r: int, alpha: int, base: str) -> None:
+    """Write a folder that PEFT opens on the thinker."""
+    from cogaudio_rl.models.policy import LORA_TARGETS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "peft_type": "LORA",
+        "r": r,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": LORA_TARGETS,
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "task_type": None,
+    }
+    _write(folder / "adapter_config.json", json.dumps(config, indent=2).encode())
+    _write(folder / "version.json", json.dumps({"policy_version": adapter.version}).encode())
+    tensors: dict[str, Any] = dict(adapter.tensors)
+    partial = folder / (WEIGHTS + ".partial")
+    save_file(tensors, partial)
+    os.replace(partial, folder / WEIGHTS)
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """Read what :func:`save_adapter` wrote. Raises CheckpointError naming the folder."""
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise CheckpointError(f"checkpoint {str(folder)!r} holds no {WEIGHTS}")
+    try:
+        tensors = load_file(weights)
+    except SafetensorError as error:
+        raise CheckpointError(f"{str(weights)!r} is damaged: {error}") from None
+    version = 0
+    if (folder / "version.json").is_file():
+        version = int(json.loads((folder / "version.json").read_text("utf-8"))["policy_version"])
+    return Adapter(version=version, tensors=tensors)
+
+
+def for_vllm(adapter: Adapter) -> dict[str, Any]:
+    """The adapter's tensors under the names vLLM's Qwen2.5-Omni expects."""
+    old, new = VLLM_PREFIX
+    return {name.replace(old, new, 1): tensor for name, tensor in adapter.tensors.items()}
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

@@ -1,0 +1,297 @@
+"""The policy: a Qwen2.5-Omni thinker whose audio encoder is frozen and whose LLM carries LoRA.
+
+The encoder never changes, so each clip goes through it once and its embeddings are cached. What
+remains of a forward pass is the language model over token embeddings with the clip's spliced in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cogaudio_rl import prompts
+from cogaudio_rl.config import ModelConfig
+from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
+from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.types import Adapter, Prompt, Route, Utterance
+
+LORA_TARGETS = r"model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+"""The LLM's linear layers, as full names inside the thinker: never the audio or vision tower."""
+
+BUILTIN = "builtin:tiny-omni"
+_CACHED_CLIPS = 20_000
+
+
+def resolve_checkpoint(path: str) -> Path:
+    """The folder of a backbone. Raises CheckpointError when there is none or it is another model."""
+    if path == BUILTIN:
+        folder = Path(str(resources.files("cogaudio_rl.assets").joinpath("tiny_omni")))
+    else:
+        folder = Path(path)
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CheckpointError(f"model.path {path!r} holds no config.json; give a Qwen2.5-Omni folder")
+    try:
+        declared = (json.loads(config.read_text("utf-8")).get("architectures") or ["none"])[0]
+    except json.JSONDecodeError:
+        raise CheckpointError(f"{str(config)!r} is not valid JSON") from None
+    if not str(declared).startswith("Qwen2_5Omni"):
+        raise CheckpointError(
+            f"model.path {path!r} is a {declared} checkpoint; this policy needs Qwen2_5OmniModel"
+        )
+    return folder
+
+
+def audio_token_count(frames: int) -> int:
+    """Audio placeholders of a clip of ``frames`` log-mel frames (Qwen2.5-Omni: two halvings)."""
+    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sequenced:
+    """Token ids of one prompt and its continuation, and the clip they speak of."""
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    audio: Tensor
+    """[audio tokens, hidden]"""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Right-padded tensors. S is the longest sequence, T the longest response."""
+
+    input_ids_BS: Tensor
+    attention_mask_BS: Tensor
+    audio_ND: Tensor
+    """Audio embeddings of all rows one after another, in the order of their placeholders."""
+    response_ids_BT: Tensor
+    response_mask_BT: Tensor
+    response_start_B: Tensor
+
+
+class Policy(nn.Module):
+    """The trainable policy with its tokenizer and ears. ``forward`` gives response log-probs."""
+
+    def __init__(self, thinker: Any, processor: Any, *, name: str) -> None:
+        super().__init__()
+        self.thinker = thinker
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.name = name
+        config = self._inner().config
+        self.audio_id: int = config.audio_token_id
+        self.eos_id: int = self.tokenizer.eos_token_id
+        self.pad_id: int = self.tokenizer.pad_token_id
+        self._heard: OrderedDict[str, Tensor] = OrderedDict()
+        self._prompt_ids: dict[Route, tuple[int, ...]] = {}
+
+    @classmethod
+    def load(cls, config: ModelConfig) -> Policy:
+        """Open the backbone and attach a fresh LoRA (its B is zero: the base's own output).
+
+        Raises CheckpointError for a missing, damaged or foreign checkpoint.
+        """
+        from peft import LoraConfig, get_peft_model
+        from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+
+        folder = resolve_checkpoint(config.path)
+        dtype = getattr(torch, config.dtype)
+        try:
+            thinker: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype, local_files_only=True
+            )
+            processor = Qwen2_5OmniProcessor.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"model.path {config.path!r} cannot be loaded: {first}") from None
+        thinker.visual = None  # no stage looks at anything
+        thinker.requires_grad_(False)
+        lora = LoraConfig(
+            r=config.lora.r,
+            lora_alpha=config.lora.alpha,
+            lora_dropout=config.lora.dropout,
+            target_modules=LORA_TARGETS,
+        )
+        return cls(get_peft_model(thinker, lora), processor, name=config.path)
+
+    def _inner(self) -> Any:
+        """The transformers model inside the PEFT wrapper; LoRA layers sit in place."""
+        return self.thinker.get_base_model()
+
+    @property
+    def device(self) -> torch.device:
+        return self._inner().lm_head.weight.device
+
+    # -- words and sound in ---------------------------------------------------------------------
+
+    def prompt_text(self, route: Route) -> str:
+        """The chat prompt with one unexpanded audio placeholder: what vLLM is sent."""
+        content = [{"type": "audio"}, {"type": "text", "text": prompts.for_route(route)}]
+        return self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+
+    def prompt_ids(self, route: Route, num_audio_tokens: int) -> tuple[int, ...]:
+        """The prompt's token ids with the placeholder expanded to the clip's length."""
+        if route not in self._prompt_ids:
+            ids = self.tokenizer(self.prompt_text(route), add_special_tokens=False).input_ids
+            if ids.count(self.audio_id) != 1:
+                raise CheckpointError(f"the chat template of {self.name!r} must hold one audio token")
+            self._prompt_ids[route] = tuple(ids)
+        ids = self._prompt_ids[route]
+        at = ids.index(self.audio_id)
+        return ids[:at] + (self.audio_id,) * num_audio_tokens + ids[at + 1 :]
+
+    def response_ids(self, text: str) -> tuple[int, ...]:
+        """The token ids of a written answer, with the end token."""
+        return (*self.tokenizer(text, add_special_tokens=False).input_ids, self.eos_id)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Token ids as text, without end and padding tokens."""
+        return self.tokenizer.decode(
+            [i for i in token_ids if i not in (self.eos_id, self.pad_id)], skip_special_tokens=False
+        )
+
+    def log_mel(self, utterance: Utterance) -> tuple[Tensor, int]:
+        """Log-mel frames [mel bins, L] of a clip, and L."""
+        sound, _notes = read_audio(utterance.audio.path)
+        extractor = self.processor.feature_extractor
+        out = extractor(
+            sound,
+            sampling_rate=SAMPLE_RATE_HZ,
+            return_tensors="np",
+            padding="max_length",
+            return_attention_mask=True,
+        )
+        frames = int(out["attention_mask"][0].sum())
+        features = np.ascontiguousarray(out["input_features"][0, :, :frames])
+        return torch.from_numpy(features), frames
+
+    @torch.no_grad()
+    def hear(self, utterances: Sequence[Utterance]) -> list[Tensor]:
+        """The encoder's embeddings [audio tokens, hidden] of each clip, each computed once."""
+        wanted = {u.audio.path: u for u in utterances}
+        for path, utterance in wanted.items():
+            if path in self._heard:
+                self._heard.move_to_end(path)
+                continue
+            features, frames = self.log_mel(utterance)
+            inner = self._inner()
+            out = inner.get_audio_features(
+                features[None].to(self.device, inner.dtype),
+                feature_attention_mask=torch.ones(1, frames, dtype=torch.long, device=self.device),
+            )
+            embeddings = getattr(out, "last_hidden_state", out)
+            self._heard[path] = embeddings.reshape(-1, embeddings.shape[-1])
+        heard = [self._heard[u.audio.path] for u in utterances]
+        while len(self._heard) > _CACHED_CLIPS:
+            self._heard.popitem(last=False)
+        return heard
+
+    def sequence(self, prompt: Prompt, response_ids: Sequence[int]) -> Sequenced:
+        """A prompt and a continuation as token ids, with the clip's embeddings."""
+        (audio,) = self.hear([prompt.utterance])
+        ids = self.prompt_ids(prompt.route, audio.shape[0])
+        return Sequenced(ids, tuple(response_ids), audio)
+
+    def pack(self, sequences: Sequence[Sequenced]) -> PackedBatch:
+        """Right-pad sequences into one batch."""
+        rows, device = len(sequences), self.device
+        width = max(len(s.prompt_ids) + len(s.response_ids) for s in sequences)
+        longest = max(1, *(len(s.response_ids) for s in sequences))
+        ids = torch.full((rows, width), self.pad_id)
+        mask = torch.zeros((rows, width), dtype=torch.long)
+        response = torch.full((rows, longest), self.pad_id)
+        response_mask = torch.zeros((rows, longest))
+        for row, s in enumerate(sequences):
+            n, m = len(s.prompt_ids), len(s.response_ids)
+            ids[row, : n + m] = torch.tensor(s.prompt_ids + s.response_ids)
+            mask[row, : n + m] = 1
+            response[row, :m] = torch.tensor(s.response_ids)
+            response_mask[row, :m] = 1.0
+        return PackedBatch(
+            input_ids_BS=ids.to(device),
+            attention_mask_BS=mask.to(device),
+            audio_ND=torch.cat([s.audio for s in sequences]),
+            response_ids_BT=response.to(device),
+            response_mask_BT=response_mask.to(device),
+            response_start_B=torch.tensor([len(s.prompt_ids) for s in sequences], device=device),
+        )
+
+    # -- log-probs out --------------------------------------------------------------------------
+
+    def embed(self, input_ids_BS: Tensor, audio_ND: Tensor) -> Tensor:
+        """Token embeddings with the clips' embeddings in the place of audio placeholders."""
+        inner = self._inner()
+        embeddings = inner.get_input_embeddings()(input_ids_BS)
+        # Only prompts hold placeholders: samplers ban the audio token, so counts always match.
+        places = (input_ids_BS == self.audio_id)[..., None].expand_as(embeddings)
+        return embeddings.masked_scatter(places, audio_ND.to(embeddings.dtype))
+
+    def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        """Log-probs and entropies of the response tokens, both float32 [B, T], 0 where padded."""
+        inner = self._inner()
+        hidden_BSD = inner.model(
+            inputs_embeds=self.embed(batch.input_ids_BS, batch.audio_ND),
+            attention_mask=batch.attention_mask_BS,
+            use_cache=False,
+        ).last_hidden_state
+        steps = torch.arange(batch.response_ids_BT.shape[1], device=hidden_BSD.device)
+        # Token t of the response is predicted at the position before it.
+        at_BT = (batch.response_start_B[:, None] - 1 + steps).clamp(max=hidden_BSD.shape[1] - 1)
+        spoken = batch.response_mask_BT.bool()
+        picked = hidden_BSD.gather(1, at_BT[..., None].expand(-1, -1, hidden_BSD.shape[-1]))[spoken]
+        logp_NV = inner.lm_head(picked).float().log_softmax(-1)
+        chosen = logp_NV.gather(-1, batch.response_ids_BT[spoken][:, None])[:, 0]
+        entropy = -(logp_NV.exp() * logp_NV).sum(-1)
+        blank = torch.zeros_like(batch.response_mask_BT)
+        return blank.masked_scatter(spoken, chosen), blank.masked_scatter(spoken, entropy.detach())
+
+    # -- the adapter ----------------------------------------------------------------------------
+
+    def lora_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The trainable parameters by name."""
+        return ((n, p) for n, p in self.thinker.named_parameters() if p.requires_grad)
+
+    def adapter(self, version: int) -> Adapter:
+        """The LoRA weights under PEFT's own names (without the adapter's name in them)."""
+        from peft import get_peft_model_state_dict
+
+        state = get_peft_model_state_dict(self.thinker)
+        tensors = {k: v.detach().float().cpu().numpy().copy() for k, v in state.items()}
+        return Adapter(version=version, tensors=tensors)
+
+    def load_adapter(self, adapter: Adapter) -> None:
+        """Replace the LoRA weights. Raises CheckpointError when names or shapes do not match."""
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        own = get_peft_model_state_dict(self.thinker)
+        given: dict[str, Any] = dict(adapter.tensors)
+        for name in sorted(set(own) ^ set(given)):
+            side = "lacks" if name in own else "has an unknown"
+            raise CheckpointError(f"the adapter {side} tensor {name!r}; is it of another architecture?")
+        for name, tensor in own.items():
+            if tuple(given[name].shape) != tuple(tensor.shape):
+                raise CheckpointError(
+                    f"adapter tensor {name!r} has shape {tuple(given[name].shape)}, "
+                    f"this model needs {tuple(tensor.shape)}"
+                )
+        state = {k: torch.from_numpy(np.asarray(v)).to(own[k].dtype) for k, v in given.items()}
+        set_peft_model_state_dict(self.thinker, state)
+
+    @contextlib.contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The bare base, for as long as the block lasts."""
+        with self.thinker.disable_adapter():
+            yield

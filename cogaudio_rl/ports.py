@@ -1,0 +1,67 @@
+"""What the loops need from the outside world. Fakes implement these in tests, Ray pools on a cluster.
+
+Shape suffixes in names: ``_P`` one per prompt, ``_G`` one per rollout of a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from cogaudio_rl.types import Adapter, Group, Prompt, Sample, Score, Unscored, Update
+
+
+class Sampler(Protocol):
+    """Generates with the policy it was last given."""
+
+    async def sample(
+        self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> list[Group]:
+        """``n`` rollouts for each prompt, in order; temperature 0 is greedy.
+
+        Log-probs are those of the model at temperature 1, whatever the sampling temperature.
+        """
+        ...
+
+    async def choose(
+        self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
+    ) -> list[str]:
+        """For each prompt, the option whose first token is most probable after ``prefix``."""
+        ...
+
+    async def publish(self, adapter: Adapter | None) -> None:
+        """Generate with this adapter from now on; None is the bare base model."""
+        ...
+
+
+class Judge(Protocol):
+    """Scores replies; never raises for a reply it cannot score."""
+
+    async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
+        """One verdict for each rollout of each group, in order."""
+        ...
+
+
+class Learner(Protocol):
+    """Holds the trainable policy and its optimiser."""
+
+    async def update(self, samples: Sequence[Sample]) -> Update:
+        """Train on the samples; the returned version is one higher than before."""
+        ...
+
+    async def adapter(self) -> Adapter:
+        """The policy's LoRA weights and their version."""
+        ...
+
+    async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
+        """The learner's own log-probs of every rollout's tokens; the canary compares them."""
+        ...
+
+    async def save(self, folder: Path) -> None:
+        """Write adapter and optimiser state so that :meth:`load` continues exactly."""
+        ...
+
+    async def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote."""
+        ...

@@ -1,0 +1,170 @@
+"""The values that flow, in flow order. Standard library only.
+
+    Utterance ─► Prompt ─► Rollout ─► Group ─► Score | Unscored ─► Sample ─► Update
+
+Everything is frozen: a stage that wants something else makes a new value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+LIME_EMOTIONS: tuple[str, ...] = (
+    "neutral",
+    "happy",
+    "sad",
+    "angry",
+    "fear",
+    "disgust",
+    "surprise",
+)
+"""The seven classes of LIME-440K, in the paper's order."""
+
+KNOWN_EMOTIONS: frozenset[str] = frozenset({*LIME_EMOTIONS, "boredom"})
+"""Every label that a supported corpus may carry (EmoDB has boredom in the place of surprise)."""
+
+INTENSITIES: tuple[str, ...] = ("low", "mid", "high")
+
+
+class Route(StrEnum):
+    """Which prompt asks: A wants the EIPS chain and the reply, B the reply alone."""
+
+    EXPLICIT = "explicit"
+    DIRECT = "direct"
+
+
+class StopReason(StrEnum):
+    """Why a rollout ended."""
+
+    EOS = "eos"
+    LENGTH = "length"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioRef:
+    """Where an utterance's sound lies. A manifest never holds samples."""
+
+    path: str
+    sample_rate_hz: int
+    num_samples: int
+
+    @property
+    def seconds(self) -> float:
+        return self.num_samples / self.sample_rate_hz
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EipsResponse:
+    """One four-step chain and the reply it leads to (CogAudio-LLM, arXiv 2606.06940)."""
+
+    emotion: str
+    intent: str
+    psychology: str
+    strategy: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """What an annotator wrote for one utterance, and how deep the reply goes on the rubric.
+
+    ``depth`` is 2 (only valence or arousal caught), 3 (right category, superficial) or
+    4 (meets the deep need of this emotion in this sentence).
+    """
+
+    eips: EipsResponse
+    depth: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utterance:
+    """One spoken sentence. ``text_id`` names its lexical family: same words, other emotions."""
+
+    id: str
+    text_id: str
+    audio: AudioRef
+    transcript: str
+    emotion: str
+    intensity: str
+    speaker: str
+    language: str
+    scenario: str = ""
+    annotation: Annotation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """An utterance asked through one route."""
+
+    utterance: Utterance
+    route: Route
+
+    @property
+    def id(self) -> str:
+        return f"{self.utterance.id}/{self.route}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One sampled continuation. Token ids are never re-encoded from ``text``.
+
+    ``logprobs[t]`` is the sampler's own log-probability of ``token_ids[t]`` at temperature 1.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    stop: StopReason
+    policy_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A prompt and its G rollouts; advantages are normalised inside it and nowhere else."""
+
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A reward and the terms it is made of, each before its weight and in [0, 1]."""
+
+    reward: float
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unscored:
+    """There is no score, and why. It drops out and is counted; it is never a reward of 0."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One rollout ready to train on."""
+
+    prompt: Prompt
+    rollout: Rollout
+    advantage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter as it travels: PEFT parameter names to float32 arrays, and its version."""
+
+    version: int
+    tensors: Mapping[str, object]
+    """name → numpy.ndarray; typed as object because this module knows the standard library only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What one learner step did: the new version of the policy and its metrics."""
+
+    policy_version: int
+    metrics: Mapping[str, float]
