@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import AudioRef
 
 SAMPLE_RATE_HZ = 16_000
+
+_log = logging.getLogger(__name__)
 
 
 def read_audio(path: str | Path) -> tuple[npt.NDArray[np.float32], list[str]]:
@@ -30,14 +34,45 @@ def read_audio(path: str | Path) -> tuple[npt.NDArray[np.float32], list[str]]:
         raise DataError(f"audio file {str(path)!r} has 0 samples")
     if not np.isfinite(sound).all():
         raise DataError(f"audio file {str(path)!r} holds NaN or infinite samples")
-    notes: list[str] = []
-    if sound.shape[1] > 1:
-        notes.append(f"{sound.shape[1]} channels averaged to mono")
     mono = sound.mean(axis=1)
     if rate_hz != SAMPLE_RATE_HZ:
-        notes.append(f"resampled from {rate_hz} Hz to {SAMPLE_RATE_HZ} Hz")
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
-    return mono.astype(np.float32), notes
+    return mono.astype(np.float32), _conversions(sound.shape[1], rate_hz)
+
+
+def probe_audio(path: str | Path) -> tuple[AudioRef, list[str]]:
+    """Where a sound lies, by its header alone, and the notes that reading it will give.
+
+    Sample rate and number of samples are the file's own, before any conversion. Only floating-point
+    files are read whole, since no other kind can hold NaN. Raises what :func:`read_audio` raises.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"audio file {str(path)!r} does not exist")
+    try:
+        header = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise DataError(f"audio file {str(path)!r} cannot be read: {error}") from None
+    if header.frames == 0:
+        raise DataError(f"audio file {str(path)!r} has 0 samples")
+    if header.subtype in ("FLOAT", "DOUBLE"):
+        read_audio(path)
+    ref = AudioRef(path=str(path), sample_rate_hz=header.samplerate, num_samples=header.frames)
+    return ref, _conversions(header.channels, header.samplerate)
+
+
+def _conversions(channels: int, rate_hz: int) -> list[str]:
+    notes: list[str] = []
+    if channels > 1:
+        notes.append(f"{channels} channels averaged to mono")
+    if rate_hz != SAMPLE_RATE_HZ:
+        notes.append(f"resampled from {rate_hz} Hz to {SAMPLE_RATE_HZ} Hz")
+    return notes
+
+
+def log_conversions(notes: Mapping[str, Sequence[str]]) -> None:
+    """One warning for each kind of conversion: how many files need it, and the first of them."""
+    for note, paths in sorted(notes.items()):
+        _log.warning("%d audio files: %s (first: %s)", len(paths), note, paths[0])
 
 
 def write_audio(path: Path, sound: npt.NDArray[np.float32]) -> AudioRef:

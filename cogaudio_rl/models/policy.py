@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cogaudio_rl import prompts
 from cogaudio_rl.config import ModelConfig
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
 from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.models.chat import Chat, open_processor
 from cogaudio_rl.types import Adapter, Prompt, Route, Utterance
 
 LORA_TARGETS = r"model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 """The LLM's linear layers, as full names inside the thinker: never the audio or vision tower."""
 
 BUILTIN = "builtin:tiny-omni"
-_CACHED_CLIPS = 20_000
+CACHED_CLIPS = 20_000
 
 
 def resolve_checkpoint(path: str) -> Path:
@@ -50,11 +50,6 @@ def resolve_checkpoint(path: str) -> Path:
             f"model.path {path!r} is a {declared} checkpoint; this policy needs Qwen2_5OmniModel"
         )
     return folder
-
-
-def audio_token_count(frames: int) -> int:
-    """Audio placeholders of a clip of ``frames`` log-mel frames (Qwen2.5-Omni: two halvings)."""
-    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +82,14 @@ class Policy(nn.Module):
         super().__init__()
         self.thinker = thinker
         self.processor = processor
+        self.chat = Chat(processor, name=name)
         self.tokenizer = processor.tokenizer
         self.name = name
-        config = self._inner().config
-        self.audio_id: int = config.audio_token_id
-        self.eos_id: int = self.tokenizer.eos_token_id
-        self.pad_id: int = self.tokenizer.pad_token_id
+        self.audio_id: int = self.inner().config.audio_token_id
+        self.eos_id = self.chat.eos_id
+        self.pad_id = self.chat.pad_id
+        self.banned_ids = self.chat.banned_ids
         self._heard: OrderedDict[str, Tensor] = OrderedDict()
-        self._prompt_ids: dict[Route, tuple[int, ...]] = {}
 
     @classmethod
     def load(cls, config: ModelConfig) -> Policy:
@@ -103,7 +98,7 @@ class Policy(nn.Module):
         Raises CheckpointError for a missing, damaged or foreign checkpoint.
         """
         from peft import LoraConfig, get_peft_model
-        from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+        from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
         folder = resolve_checkpoint(config.path)
         dtype = getattr(torch, config.dtype)
@@ -111,10 +106,10 @@ class Policy(nn.Module):
             thinker: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, local_files_only=True
             )
-            processor = Qwen2_5OmniProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"model.path {config.path!r} cannot be loaded: {first}") from None
+        processor = open_processor(folder, name=config.path)
         thinker.visual = None  # no stage looks at anything
         thinker.requires_grad_(False)
         lora = LoraConfig(
@@ -125,53 +120,46 @@ class Policy(nn.Module):
         )
         return cls(get_peft_model(thinker, lora), processor, name=config.path)
 
-    def _inner(self) -> Any:
+    def inner(self) -> Any:
         """The transformers model inside the PEFT wrapper; LoRA layers sit in place."""
         return self.thinker.get_base_model()
 
     @property
     def device(self) -> torch.device:
-        return self._inner().lm_head.weight.device
+        return self.inner().lm_head.weight.device
 
     # -- words and sound in ---------------------------------------------------------------------
 
     def prompt_text(self, route: Route) -> str:
-        """The chat prompt with one unexpanded audio placeholder: what vLLM is sent."""
-        content = [{"type": "audio"}, {"type": "text", "text": prompts.for_route(route)}]
-        return self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        """The chat prompt with one unexpanded audio placeholder."""
+        return self.chat.prompt_text(route)
 
     def prompt_ids(self, route: Route, num_audio_tokens: int) -> tuple[int, ...]:
         """The prompt's token ids with the placeholder expanded to the clip's length."""
-        if route not in self._prompt_ids:
-            ids = self.tokenizer(self.prompt_text(route), add_special_tokens=False).input_ids
-            if ids.count(self.audio_id) != 1:
-                raise CheckpointError(f"the chat template of {self.name!r} must hold one audio token")
-            self._prompt_ids[route] = tuple(ids)
-        ids = self._prompt_ids[route]
-        at = ids.index(self.audio_id)
-        return ids[:at] + (self.audio_id,) * num_audio_tokens + ids[at + 1 :]
+        return self.chat.prompt_ids(route, num_audio_tokens)
 
     def response_ids(self, text: str) -> tuple[int, ...]:
         """The token ids of a written answer, with the end token."""
-        return (*self.tokenizer(text, add_special_tokens=False).input_ids, self.eos_id)
+        return (*self.chat.encode(text), self.eos_id)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Token ids as text, without end and padding tokens."""
-        return self.tokenizer.decode(
-            [i for i in token_ids if i not in (self.eos_id, self.pad_id)], skip_special_tokens=False
-        )
+        return self.chat.decode(token_ids)
 
     def log_mel(self, utterance: Utterance) -> tuple[Tensor, int]:
         """Log-mel frames [mel bins, L] of a clip, and L."""
         sound, _notes = read_audio(utterance.audio.path)
         extractor = self.processor.feature_extractor
+        # Padding to 30 s would cost ten times the work for the same frames: beyond one window of
+        # silence after the clip no frame that is kept changes by a bit.
+        hop, window = extractor.hop_length, extractor.n_fft
+        padded = -(-(len(sound) + window) // hop) * hop
         out = extractor(
             sound,
             sampling_rate=SAMPLE_RATE_HZ,
             return_tensors="np",
             padding="max_length",
+            max_length=min(padded, extractor.n_samples),
             return_attention_mask=True,
         )
         frames = int(out["attention_mask"][0].sum())
@@ -187,7 +175,7 @@ class Policy(nn.Module):
                 self._heard.move_to_end(path)
                 continue
             features, frames = self.log_mel(utterance)
-            inner = self._inner()
+            inner = self.inner()
             out = inner.get_audio_features(
                 features[None].to(self.device, inner.dtype),
                 feature_attention_mask=torch.ones(1, frames, dtype=torch.long, device=self.device),
@@ -195,7 +183,7 @@ class Policy(nn.Module):
             embeddings = getattr(out, "last_hidden_state", out)
             self._heard[path] = embeddings.reshape(-1, embeddings.shape[-1])
         heard = [self._heard[u.audio.path] for u in utterances]
-        while len(self._heard) > _CACHED_CLIPS:
+        while len(self._heard) > CACHED_CLIPS:
             self._heard.popitem(last=False)
         return heard
 
@@ -204,6 +192,11 @@ class Policy(nn.Module):
         (audio,) = self.hear([prompt.utterance])
         ids = self.prompt_ids(prompt.route, audio.shape[0])
         return Sequenced(ids, tuple(response_ids), audio)
+
+    def length(self, utterance: Utterance, num_response_tokens: int) -> int:
+        """About how many tokens a sequence has, without hearing the clip; the prompt's own left out."""
+        samples = round(utterance.audio.seconds * SAMPLE_RATE_HZ)
+        return self.chat.num_audio_tokens(samples) + num_response_tokens
 
     def pack(self, sequences: Sequence[Sequenced]) -> PackedBatch:
         """Right-pad sequences into one batch."""
@@ -233,7 +226,7 @@ class Policy(nn.Module):
 
     def embed(self, input_ids_BS: Tensor, audio_ND: Tensor) -> Tensor:
         """Token embeddings with the clips' embeddings in the place of audio placeholders."""
-        inner = self._inner()
+        inner = self.inner()
         embeddings = inner.get_input_embeddings()(input_ids_BS)
         # Only prompts hold placeholders: samplers ban the audio token, so counts always match.
         places = (input_ids_BS == self.audio_id)[..., None].expand_as(embeddings)
@@ -241,7 +234,7 @@ class Policy(nn.Module):
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Log-probs and entropies of the response tokens, both float32 [B, T], 0 where padded."""
-        inner = self._inner()
+        inner = self.inner()
         hidden_BSD = inner.model(
             inputs_embeds=self.embed(batch.input_ids_BS, batch.audio_ND),
             attention_mask=batch.attention_mask_BS,

@@ -23,6 +23,7 @@ from cogaudio_rl.data.lime import author, synthesise
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.synthesise import Prosody
 from cogaudio_rl.models import tiny
+from cogaudio_rl.models.ears import EarTraining
 from cogaudio_rl.seeding import rng_for, seed_for
 from cogaudio_rl.types import Route
 
@@ -31,6 +32,7 @@ DESCRIBE = "Describe the voice."
 REPLY = "Reply to the words."
 REPEAT = "Repeat: "
 VOCAB_SIZE = 1280
+_FRAGMENTS = 0.5
 
 _LEVELS: dict[str, tuple[str, ...]] = {
     "Pitch": ("lowest", "low", "middle", "high", "highest"),
@@ -71,28 +73,46 @@ def bland_reply(sentence: Sentence) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One utterance of the pretraining pool: mel frames [M, L] and what there is to say about it."""
+    """One utterance of the pretraining pool: mel frames [M, L] and what there is to say about it.
+
+    ``words`` is the whole sentence, or a few words from its midst: short clips are where the model
+    first learns which sounds make which word.
+    """
 
     features: npt.NDArray[np.float16]
     sentence: Sentence
+    words: str
     prosody: Prosody
 
+    @property
+    def whole(self) -> bool:
+        return self.words == self.sentence.text
 
-def draw_clip(split: str, extractor: Any, rng: np.random.Generator) -> Clip:
-    """A sentence of the split, in a voice of the split, said in any way at all."""
+
+def draw_clip(
+    split: str, extractor: Any, rng: np.random.Generator, *, fragments: float = 0.0
+) -> Clip:
+    """A sentence of the split, or a fragment of one, in a voice of the split, said in any way."""
     pool = author.split_sentences("en")[split]
     sentence = pool[int(rng.integers(len(pool)))]
     voice = synthesise.draw_voice(split, rng)
     u = rng.uniform(-1, 1, 4)
     manner = Prosody(pitch=42 * u[0], pace=0.44 * u[1], loudness_db=11 * u[2], movement=50 * u[3])
-    sound = synthesise.speak(
-        sentence.text, voice=voice, language="en", prosody=manner, rng=rng
-    )
+    words = _fragment(sentence.text, rng) if rng.random() < fragments else sentence.text
+    sound = synthesise.speak(words, voice=voice, language="en", prosody=manner, rng=rng)
     return Clip(
         features=log_mel(extractor, sound),
         sentence=sentence,
+        words=words,
         prosody=manner + synthesise.voice_habit(voice),
     )
+
+
+def _fragment(text: str, rng: np.random.Generator) -> str:
+    words = text.rstrip(".").split()
+    size = int(rng.integers(1, 5))
+    start = int(rng.integers(0, max(1, len(words) - size + 1)))
+    return " ".join(words[start : start + size])
 
 
 def log_mel(extractor: Any, sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
@@ -226,15 +246,18 @@ def collate(examples: list[Example], pad_id: int) -> dict[str, torch.Tensor]:
         labels[row, :n] = torch.where(torch.tensor(example.spoken), ids[row, :n], -100)
     batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     heard = [e.features for e in examples if e.features is not None]
-    if heard:
-        frames = max(f.shape[1] for f in heard)
-        features = torch.zeros(len(heard), heard[0].shape[0], frames)
-        feature_mask = torch.zeros(len(heard), frames, dtype=torch.long)
-        for row, f in enumerate(heard):
-            features[row, :, : f.shape[1]] = torch.from_numpy(f.astype(np.float32))
-            feature_mask[row, : f.shape[1]] = 1
-        batch |= {"input_features": features, "feature_attention_mask": feature_mask}
-    return batch
+    return batch | pad_features(heard) if heard else batch
+
+
+def pad_features(heard: list[npt.NDArray[np.float16]]) -> dict[str, torch.Tensor]:
+    """Log-mel frames of several clips as one padded tensor with its mask."""
+    frames = max(f.shape[1] for f in heard)
+    features = torch.zeros(len(heard), heard[0].shape[0], frames)
+    mask = torch.zeros(len(heard), frames, dtype=torch.long)
+    for row, f in enumerate(heard):
+        features[row, :, : f.shape[1]] = torch.from_numpy(f.astype(np.float32))
+        mask[row, : f.shape[1]] = 1
+    return {"input_features": features, "feature_attention_mask": mask}
 
 
 def conversation(clip: Clip, rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -242,7 +265,7 @@ def conversation(clip: Clip, rng: np.random.Generator) -> list[tuple[str, str]]:
 
     Two questions share one hearing of the clip, which is what costs.
     """
-    turns = [(TRANSCRIBE, clip.sentence.text), (DESCRIBE, describe(clip.prosody))]
+    turns = [(TRANSCRIBE, clip.words), (DESCRIBE, describe(clip.prosody))]
     return [turns[i] for i in rng.permutation(len(turns))]
 
 
@@ -255,7 +278,11 @@ def bland_turn(clip: Clip, rng: np.random.Generator) -> list[tuple[str, str]]:
 def said_logits(thinker: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [N, V] and targets [N] at the N positions the model must say; the head skips the rest."""
     labels = batch["labels"][:, 1:]
-    inputs = {k: v for k, v in batch.items() if k != "labels"}
+    inputs = {
+        k: v.to(thinker.dtype) if v.is_floating_point() else v
+        for k, v in batch.items()
+        if k != "labels"
+    }
     kept: list[torch.Tensor] = []
     hook = thinker.lm_head.register_forward_pre_hook(
         lambda _module, args: kept.append(args[0]) or (args[0][:, :1],)
@@ -303,17 +330,102 @@ def hearing(thinker: Any, maker: ExampleMaker, clips: list[Clip], pad_id: int) -
 class PretrainSettings:
     """How long and how hard to train."""
 
-    steps: int = 7_500
-    batch_size: int = 32
+    ear_steps: int = 2_000
+    steps: int = 4_000
+    batch_size: int = 24
     learning_rate: float = 1.5e-3
     pool_size: int = 24_000
     seed: int = 0
     threads: int = 1
 
 
+class MasterWeights:
+    """bfloat16 weights for the passes, float32 copies for the optimiser: 1.6 times the speed.
+
+    Attention stays in float32: PyTorch's bfloat16 attention on CPU is slower, not faster.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._low = [p for p in module.parameters() if p.requires_grad]
+        self.parameters = [p.detach().float().clone() for p in self._low]
+        module.to(torch.bfloat16)
+
+    def take_gradients(self) -> None:
+        """Move the gradients of the bfloat16 weights to the float32 copies."""
+        for low, master in zip(self._low, self.parameters, strict=True):
+            master.grad = None if low.grad is None else low.grad.float()
+            low.grad = None
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Round the float32 copies into the weights of the passes."""
+        for low, master in zip(self._low, self.parameters, strict=True):
+            low.copy_(master)
+
+
+def _float32_attention(thinker: Any) -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    def attend(
+        module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, **kwargs: Any
+    ) -> Any:
+        if attention_mask is not None and attention_mask.dtype is not torch.bool:
+            attention_mask = attention_mask.float()
+        out, weights = sdpa_attention_forward(
+            module, query.float(), key.float(), value.float(), attention_mask, **kwargs
+        )
+        return out.to(query.dtype), weights
+
+    AttentionInterface.register("sdpa_float32", attend)
+    AttentionMaskInterface.register("sdpa_float32", sdpa_mask)
+    for part in (thinker.model, thinker.audio_tower):
+        part.config._attn_implementation = "sdpa_float32"
+
+
 def schedule(step: int, steps: int) -> float:
     """Warm up, hold, then decay linearly over the last fifth."""
     return min(1.0, (step + 1) / 300, max(0.02, (steps - step) / (0.2 * steps)))
+
+
+def train_ears(
+    tower: Any,
+    pool: list[Clip],
+    extractor: Any,
+    settings: PretrainSettings,
+    rng: np.random.Generator,
+    report: Callable[[str], None],
+) -> None:
+    """First the audio tower alone; the pool of clips grows meanwhile."""
+    ears = EarTraining(tower, tower.config.d_model)
+    optimiser = torch.optim.AdamW(ears.parameters(), settings.learning_rate, (0.9, 0.98))
+    ctc_mean = mse_mean = 0.0
+    started = time.monotonic()
+    for step in range(settings.ear_steps):
+        pool += [draw_clip("train", extractor, rng, fragments=_FRAGMENTS) for _ in range(4)]
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * schedule(step, settings.ear_steps)
+        clips = [pool[int(i)] for i in rng.integers(len(pool), size=settings.batch_size)]
+        batch = pad_features([c.features for c in clips])
+        ctc, mse = ears(
+            batch["input_features"],
+            batch["feature_attention_mask"].sum(1),
+            [c.words for c in clips],
+            [c.prosody for c in clips],
+        )
+        (ctc + mse).backward()
+        torch.nn.utils.clip_grad_norm_(ears.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        ctc_mean = 0.98 * ctc_mean + 0.02 * float(ctc.detach())
+        mse_mean = 0.98 * mse_mean + 0.02 * float(mse.detach())
+        if (step + 1) % 250 == 0:
+            minutes = (time.monotonic() - started) / 60
+            report(
+                f"ears {step + 1}/{settings.ear_steps} {minutes:.1f} min, "
+                f"CTC {ctc_mean:.3f} nats a letter, voice error {mse_mean:.3f}"
+            )
 
 
 def make_base(
@@ -335,15 +447,19 @@ def make_base(
     report(f"vocabulary {len(tokenizer)}, {sum(p.numel() for p in thinker.parameters()) / 1e6:.2f}M parameters")
     thinker.visual.requires_grad_(False)
     rng = rng_for(settings.seed, "pretrain")
-    pool = [draw_clip("train", extractor, rng) for _ in range(1500)]
+    pool = [draw_clip("train", extractor, rng, fragments=_FRAGMENTS) for _ in range(1500)]
     check = [draw_clip("test", extractor, rng_for(1, "check", i)) for i in range(192)]
-    parameters = [p for p in thinker.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=0.01)
+    train_ears(thinker.audio_tower, pool, extractor, settings, rng, report)
+    _float32_attention(thinker)
+    master = MasterWeights(thinker)
+    optimiser = torch.optim.AdamW(master.parameters, settings.learning_rate, (0.9, 0.98), weight_decay=0.01)
     losses: dict[str, float] = {}
     started = time.monotonic()
     for step in range(settings.steps):
         if len(pool) < settings.pool_size:
-            pool += [draw_clip("train", extractor, rng) for _ in range(6)]
+            pool += [
+                draw_clip("train", extractor, rng, fragments=_FRAGMENTS) for _ in range(4)
+            ]
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings.steps)
         # One task a step keeps lengths alike, so little of a batch is padding.
@@ -355,17 +471,21 @@ def make_base(
                 line = text.line(rng)
                 examples.append(maker.text(REPEAT + line, line))
             else:
+                while task == "reply" and not clip.whole:
+                    clip = pool[int(rng.integers(len(pool)))]
                 turns = conversation(clip, rng) if task == "hear" else bland_turn(clip, rng)
                 examples.append(maker.audio(clip, turns))
         thinker.train()
-        loss = torch.nn.functional.cross_entropy(*said_logits(thinker, collate(examples, pad)))
+        logits, targets = said_logits(thinker, collate(examples, pad))
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        master.take_gradients()
+        torch.nn.utils.clip_grad_norm_(master.parameters, 1.0)
         optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        master.put_back()
         value = float(loss.detach())
         losses[task] = 0.98 * losses.get(task, value) + 0.02 * value
-        if (step + 1) % 500 == 0 or step + 1 == settings.steps:
+        if (step + 1) % 250 == 0 or step + 1 == settings.steps:
             thinker.eval()
             heard = hearing(thinker, maker, check, pad)
             minutes = (time.monotonic() - started) / 60

@@ -23,7 +23,7 @@ DEPTHS: tuple[int, ...] = (2, 3, 4)
 """The rubric's coarse, superficial and deep; no annotator writes a 1 on purpose."""
 
 SPLIT_SEED = 20260606
-"""The split of texts never moves with a run's seed: the shipped base was trained on its train side."""
+"""The split of texts never moves with a run's seed: the shipped base knows its train side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ class Bank:
     """emotion → intent, psychology and one strategy per depth; empty for a second annotator."""
 
 
+@cache
 def _yaml(name: str) -> Any:
     text = resources.files("cogaudio_rl.data.lime").joinpath(name).read_text(encoding="utf-8")
     return yaml.safe_load(text)
@@ -105,7 +106,12 @@ def emodb_sentences() -> tuple[Sentence, ...]:
     """EmoDB's ten German sentences with English topics, so that replies can be English."""
     return tuple(
         Sentence(
-            text_id=f"emodb_{code}", text=text, scenario="EmoDB", topic=topic, gist=gist, language="de"
+            text_id=f"emodb_{code}",
+            text=text,
+            scenario="EmoDB",
+            topic=topic,
+            gist=gist,
+            language="de",
         )
         for code, (text, topic, gist) in _yaml("emodb_en.yaml").items()
     )
@@ -140,7 +146,9 @@ def _fill(template: str, sentence: Sentence) -> str:
     return text[0].upper() + text[1:]
 
 
-def replies(sentence: Sentence, emotion: str, depth: int, annotator: str = "first") -> tuple[str, ...]:
+def replies(
+    sentence: Sentence, emotion: str, depth: int, annotator: str = "first"
+) -> tuple[str, ...]:
     """Every reply one annotator would give to this sentence in this emotion at this depth."""
     bank = load_bank("zh" if sentence.language == "zh" else "en", annotator)
     return tuple(_fill(template, sentence) for template in bank.replies[emotion][depth])

@@ -1,0 +1,53 @@
+# Every target makes the environment it needs first. `make .venv` makes the environment alone.
+# On a bare machine: Python 3.11 or 3.12 (with venv) and make are all that has to be there.
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+EXTRAS := cpu dev
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv quickstart test test-slow test-all lint format clean
+
+help: ## show this list
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):[^#]*## /  make \1\t/' | expand -t 20
+
+.venv: $(STAMP) ## the environment alone, in .venv/
+
+# The stamp stands for the whole folder: a folder's own time changes with every file inside.
+$(STAMP): pyproject.toml constraints.txt overrides.txt scripts/make_env.py scripts/torchvision_on_cpu.py
+	@for python in $(PYTHON) python3.11 python3 python3.12; do \
+	  if $$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+	    exec $$python scripts/make_env.py $(EXTRAS); \
+	  fi; \
+	done; \
+	echo "error: no Python 3.11 or 3.12 with venv was found; install one or name it: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+quickstart: $(STAMP) ## the whole method in miniature, about 15 minutes on 2 cores
+	$(BIN)/cogaudio-rl quickstart
+
+test: export OMP_NUM_THREADS ?= 1
+test: $(STAMP) ## the quick tests
+	$(BIN)/python -m pytest
+
+test-slow: export OMP_NUM_THREADS ?= 1
+test-slow: $(STAMP) ## the tests that start Ray or take long
+	$(BIN)/python -m pytest -m "(ray or slow) and not gpu"
+
+test-all: export OMP_NUM_THREADS ?= 1
+test-all: $(STAMP) ## both
+	$(BIN)/python -m pytest -m "not gpu and not browser"
+
+lint: $(STAMP) ## ruff, pyright and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(STAMP) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove caches and built files; .venv and runs stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

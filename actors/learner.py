@@ -1,0 +1,120 @@
+"""The learner on Ray: one DeepSpeed rank in each actor, and the driver's handle to all of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.pools import gather
+from cogaudio_rl.config import Config
+from cogaudio_rl.types import Adapter, Group, Sample, Update
+
+
+class LearnerWorker:
+    """One rank. Construct all, ask rank 0 for its address, then connect all at once."""
+
+    def __init__(self, config: Config, rank: int, world_size: int) -> None:
+        import torch
+
+        from cogaudio_rl.models.policy import Policy
+
+        torch.set_num_threads(config.cluster.threads_per_learner)
+        torch.manual_seed(config.seed)  # every rank draws the same fresh LoRA
+        self._config, self._rank, self._world_size = config, rank, world_size
+        self._policy = Policy.load(config.model)
+        self._learner: Any = None
+
+    def address(self) -> str:
+        """``host:port`` for the process group; loopback when all ranks are on one machine."""
+        import ray
+
+        one_node = self._config.cluster.nodes == 1
+        host = "127.0.0.1" if one_node else ray.util.get_node_ip_address()
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return f"{host}:{probe.getsockname()[1]}"
+
+    def connect(self, master: str) -> None:
+        """Join the other ranks and shard the optimiser; blocks until all have come."""
+        from actors.engine import DeepSpeedEngine, join_process_group
+        from cogaudio_rl.models.learner import PolicyLearner
+
+        # Ray shows an actor its own GPU alone, so to DeepSpeed it is always the first.
+        os.environ["LOCAL_RANK"] = "0"
+        cluster = self._config.cluster
+        join_process_group(
+            master, rank=self._rank, world_size=self._world_size, timeout_s=cluster.step_timeout_s
+        )
+        engine = DeepSpeedEngine(self._policy, cluster, gradient_clip=self._config.rl.gradient_clip)
+        self._learner = PolicyLearner(self._policy, engine, self._config)
+
+    def update(self, samples: Sequence[Sample]) -> Update:
+        """This rank's part of one update; every rank must be called with the same samples."""
+        metrics = self._learner.update(samples)
+        return Update(policy_version=self._learner.version, metrics=metrics)
+
+    def adapter(self) -> Adapter:
+        return self._learner.adapter()
+
+    def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
+        return self._learner.logprobs(groups_P)
+
+    def save(self, folder: Path) -> None:
+        self._learner.save(folder)
+
+    def load(self, folder: Path) -> None:
+        self._learner.load(folder)
+
+
+class LearnerGroup:
+    """The Learner port over all ranks' actors, which join one process group on first use.
+
+    Every call raises WaitTimeout when it takes too long, and RunError when a worker died.
+    """
+
+    def __init__(self, ranks: Sequence[Any], config: Config) -> None:
+        self._ranks = list(ranks)
+        self._cluster = config.cluster
+        self._connected = False
+
+    async def update(self, samples: Sequence[Sample]) -> Update:
+        import ray
+
+        shared = ray.put(list(samples))
+        updates = await self._all("the learners to update", "update", shared)
+        return updates[0]
+
+    async def adapter(self) -> Adapter:
+        return await self._first("the learner's adapter", "adapter")
+
+    async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
+        return await self._first("the learner's log-probs", "logprobs", list(groups_P))
+
+    async def save(self, folder: Path) -> None:
+        await self._all("the learners to save", "save", folder.absolute())
+
+    async def load(self, folder: Path) -> None:
+        await self._all("the learners to load", "load", folder.absolute())
+
+    async def _all(self, what: str, method: str, *args: Any) -> list[Any]:
+        await self._connect()
+        calls = [getattr(rank, method).remote(*args) for rank in self._ranks]
+        return await gather(calls, self._cluster.step_timeout_s, what)
+
+    async def _first(self, what: str, method: str, *args: Any) -> Any:
+        await self._connect()
+        call = getattr(self._ranks[0], method).remote(*args)
+        return (await gather([call], self._cluster.step_timeout_s, what))[0]
+
+    async def _connect(self) -> None:
+        if self._connected:
+            return
+        limit = self._cluster.start_timeout_s
+        first = self._ranks[0].address.remote()
+        (master,) = await gather([first], limit, "the first learner to start")
+        joins = [rank.connect.remote(master) for rank in self._ranks]
+        await gather(joins, limit, "the learners to find each other")
+        self._connected = True

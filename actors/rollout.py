@@ -1,0 +1,271 @@
+"""One vLLM engine that samples with the adapter it was last given."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from actors.describe import describe
+from cogaudio_rl.config import ClusterConfig, Config
+from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
+from cogaudio_rl.errors import ConfigError, InputError, PublishError, RunError
+from cogaudio_rl.models.chat import Chat, open_processor
+from cogaudio_rl.models.checkpoint import for_vllm, save_adapter
+from cogaudio_rl.models.policy import resolve_checkpoint
+from cogaudio_rl.seeding import seed_for
+from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
+
+_VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_BAN = -100.0
+_STOPS = {"stop": StopReason.EOS, "length": StopReason.LENGTH}
+
+
+class RolloutWorker:
+    """Lives inside one process; the environment of ``rollout_env`` must be set before it starts.
+
+    Raises CheckpointError for a backbone that cannot be opened, ConfigError for a LoRA rank that
+    vLLM does not serve.
+    """
+
+    def __init__(self, config: Config) -> None:
+        from vllm import LLM
+
+        folder = resolve_checkpoint(config.model.path)
+        self._config = config
+        self._chat = Chat(open_processor(folder, name=config.model.path), name=config.model.path)
+        self._limits = {
+            Route.EXPLICIT: config.model.max_new_tokens_explicit,
+            Route.DIRECT: config.model.max_new_tokens_direct,
+        }
+        self._llm: Any = LLM(
+            model=str(folder),
+            dtype=config.model.dtype,
+            seed=config.seed,
+            max_model_len=config.cluster.max_model_len,
+            max_num_seqs=config.cluster.max_num_seqs,
+            limit_mm_per_prompt={"audio": 1, "image": 0, "video": 0},
+            # Log-mel frames of clips seen before, GiB; a step hears each clip through both routes.
+            mm_processor_cache_gb=0.5,
+            enable_lora=True,
+            max_loras=1,
+            max_cpu_loras=2,  # the old one stays until the new one has been checked
+            max_lora_rank=_served_rank(config.model.lora.r),
+            # "vllm" keeps the checkpoint's own sampling defaults and extra end tokens out.
+            generation_config="vllm",
+            # The learner trains on log-probs before bans and temperature.
+            logprobs_mode="raw_logprobs",
+            **_device_options(config.cluster),
+        )
+        self._lora: Any = None
+        self._loads = 0
+        self._version = 0
+
+    # -- generation -----------------------------------------------------------------------------
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> list[Group]:
+        """``n`` rollouts for each prompt, in order; temperature 0 is greedy and needs n == 1.
+
+        Token ids end with the end token where the model said it. Log-probs are the model's own at
+        temperature 1. A prompt's draws depend on ``seed`` and its id, not on its neighbours.
+        Raises DataError for audio that cannot be read, InputError for a clip that leaves no room to
+        answer, RunError when vLLM expands a clip to another number of tokens than the learner does.
+        """
+        from vllm import SamplingParams
+
+        bans = dict.fromkeys(self._chat.banned_ids, _BAN)
+        params = [
+            SamplingParams(
+                n=n,
+                temperature=temperature,
+                seed=seed_for(seed, prompt.id),
+                max_tokens=self._limits[prompt.route],
+                logprobs=0,
+                logit_bias=bans,
+                detokenize=False,
+            )
+            for prompt in prompts
+        ]
+        answers = self._generate(prompts, (), params)
+        return [
+            Group(prompt=prompt, rollouts=tuple(self._rollout(o) for o in answer.outputs))
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+
+    def choose(
+        self, prompts: Sequence[Prompt], *, prefix: str, options: Sequence[str]
+    ) -> list[str]:
+        """For each prompt, the option whose first token is most probable after ``prefix``.
+
+        Options carry their leading space. Raises InputError when two begin with the same token.
+        """
+        from vllm import SamplingParams
+
+        option_of = _by_first_token(self._chat, options)
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, allowed_token_ids=list(option_of), detokenize=False
+        )
+        answers = self._generate(prompts, self._chat.encode(prefix), [params] * len(prompts))
+        return [option_of[answer.outputs[0].token_ids[0]] for answer in answers]
+
+    def _generate(
+        self, prompts: Sequence[Prompt], prefix_ids: tuple[int, ...], params: list[Any]
+    ) -> list[Any]:
+        """vLLM's answers in order. Both routes of an utterance share one reading of its file."""
+        sounds = {p: read_audio(p)[0] for p in {q.utterance.audio.path for q in prompts}}
+        heard = [sounds[p.utterance.audio.path] for p in prompts]
+        lengths = [
+            self._prompt_length(p, len(sound)) + len(prefix_ids)
+            for p, sound in zip(prompts, heard, strict=True)
+        ]
+        for prompt, length, asked in zip(prompts, lengths, params, strict=True):
+            self._check_room(prompt, length + asked.max_tokens)
+        requests = [
+            {
+                # Ids, not text: a tokenizer might merge the prompt's end with the prefix.
+                "prompt_token_ids": [*self._chat.prompt_ids(prompt.route), *prefix_ids],
+                "multi_modal_data": {"audio": (sound, SAMPLE_RATE_HZ)},
+            }
+            for prompt, sound in zip(prompts, heard, strict=True)
+        ]
+        answers = self._llm.generate(requests, params, use_tqdm=False, lora_request=self._lora)
+        for prompt, length, answer in zip(prompts, lengths, answers, strict=True):
+            if len(answer.prompt_token_ids) != length:
+                raise RunError(
+                    f"vLLM expanded prompt {prompt.id!r} to {len(answer.prompt_token_ids)} tokens, "
+                    f"the learner to {length}; their log-probs would not be comparable"
+                )
+        return answers
+
+    def _prompt_length(self, prompt: Prompt, num_samples: int) -> int:
+        """Tokens of the prompt as the learner expands it."""
+        return len(self._chat.prompt_ids(prompt.route, self._chat.num_audio_tokens(num_samples)))
+
+    def _check_room(self, prompt: Prompt, needed: int) -> None:
+        """vLLM would cut the answer short without a word."""
+        room = self._config.cluster.max_model_len
+        if needed > room:
+            raise InputError(
+                f"prompt {prompt.id!r} and its answer may take {needed} tokens, more than "
+                f"cluster.max_model_len={room}; raise it or shorten the clip"
+            )
+
+    def _rollout(self, output: Any) -> Rollout:
+        ids = tuple(output.token_ids)
+        return Rollout(
+            token_ids=ids,
+            logprobs=tuple(step[i].logprob for i, step in zip(ids, output.logprobs, strict=True)),
+            text=self._chat.decode(ids),
+            stop=_STOPS.get(output.finish_reason, StopReason.ABORTED),
+            policy_version=self._version,
+        )
+
+    # -- the adapter ----------------------------------------------------------------------------
+
+    def publish(self, adapter: Adapter | None) -> None:
+        """Sample with this adapter from now on; None is the bare base, version 0.
+
+        Raises PublishError when the engine does not hold exactly this adapter, all of it in place.
+        """
+        engine, old = self._llm.llm_engine, self._lora
+        # A refused adapter leaves the old one in use.
+        self._lora = None if adapter is None else self._load(adapter)
+        self._version = 0 if adapter is None else adapter.version
+        if old is not None:
+            engine.remove_lora(old.lora_int_id)
+        wanted = set() if self._lora is None else {self._lora.lora_int_id}
+        if set(engine.list_loras()) != wanted:
+            raise PublishError(
+                f"the engine lists adapters {sorted(engine.list_loras())} after publishing policy "
+                f"version {self._version}, not {sorted(wanted)}"
+            )
+        self._llm.reset_prefix_cache()
+        engine.reset_encoder_cache()
+
+    def _load(self, adapter: Adapter) -> Any:
+        """The request under which the engine now holds the adapter, each time with a new id."""
+        from vllm.lora.request import LoRARequest
+
+        self._loads += 1
+        model = self._config.model
+        renamed = replace(adapter, tensors=for_vllm(adapter))
+        with tempfile.TemporaryDirectory(prefix="adapter-") as name:
+            folder = Path(name)
+            save_adapter(renamed, folder, r=model.lora.r, alpha=model.lora.alpha, base=model.path)
+            request = LoRARequest(f"policy-{adapter.version}-{self._loads}", self._loads, name)
+            try:
+                self._llm.llm_engine.add_lora(request)
+            except ValueError as error:
+                first = str(error).splitlines()[0]
+                raise PublishError(
+                    f"vLLM refuses policy version {adapter.version}: {first}"
+                ) from None
+        for placed, homeless in self._llm.collective_rpc(_lora_modules, args=(self._loads,)):
+            if homeless or not placed:
+                self._llm.llm_engine.remove_lora(self._loads)
+                raise PublishError(
+                    f"vLLM ignores {len(homeless)} modules of policy version {adapter.version} and "
+                    f"uses {len(placed)}; unknown: {homeless[:1]}; check the adapter's names"
+                )
+        return request
+
+    # -- about itself ---------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Versions, git revision, process id and resident memory (GiB) of this worker."""
+        return describe("rollout", ("torch", "vllm")) | {"policy_version": self._version}
+
+
+def _device_options(cluster: ClusterConfig) -> dict[str, Any]:
+    if cluster.gpus_per_rollout == 0:
+        return {
+            "enforce_eager": True,
+            # A prompt computed in two steps makes vLLM rewind its seeded generator, which those of
+            # the CPU cannot do: give every step room for every prompt, sound and all.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": cluster.max_num_seqs * cluster.max_model_len,
+            "skip_mm_profiling": True,
+            # A block is 128 tokens here, longer than what two prompts share.
+            "enable_prefix_caching": False,
+        }
+    return {
+        "tensor_parallel_size": cluster.tensor_parallel,
+        "gpu_memory_utilization": cluster.gpu_memory_utilization,
+    }
+
+
+def _served_rank(r: int) -> int:
+    """The smallest rank that vLLM's kernels serve and that holds ``r``."""
+    for rank in _VLLM_LORA_RANKS:
+        if rank >= r:
+            return rank
+    raise ConfigError(f"model.lora.r must be <= {_VLLM_LORA_RANKS[-1]} for vLLM, got {r}")
+
+
+def _by_first_token(chat: Chat, options: Sequence[str]) -> dict[int, str]:
+    """First token id → option. Raises InputError naming two options that begin alike."""
+    found: dict[int, str] = {}
+    for option in options:
+        first = chat.encode(option)[0]
+        if first in found:
+            raise InputError(
+                f"options {found[first]!r} and {option!r} begin with the same token "
+                f"{chat.decode([first])!r}; choose words that differ in it"
+            )
+        found[first] = option
+    return found
+
+
+def _lora_modules(worker: Any, lora_id: int) -> tuple[list[str], list[str]]:
+    """Inside an engine's worker: an adapter's modules that the model has, and that it has not.
+
+    vLLM drops weights whose names match nothing without a word; only its own tables show it.
+    """
+    manager = worker.model_runner.lora_manager._adapter_manager
+    names = sorted(manager.get_adapter(lora_id).loras)
+    placed = [name for name in names if name in manager.modules]
+    return placed, [name for name in names if name not in manager.modules]

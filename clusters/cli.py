@@ -1,0 +1,303 @@
+"""The one command, ``cogaudio-rl``.
+
+Every command reads a recipe and its overrides. The work itself is in ``clusters/launch.py``,
+imported only when it starts, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import cogaudio_rl
+from clusters.exits import reports
+from cogaudio_rl.config import Config, load_config
+from cogaudio_rl.errors import ConfigError
+
+app = typer.Typer(
+    name="cogaudio-rl",
+    help="Teach audio language models to answer how something is said.\n\n"
+    "Start with `cogaudio-rl quickstart`: the whole method in miniature on a laptop. "
+    "`cogaudio-rl doctor` says what this machine lacks.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Make corpora.", no_args_is_help=True)
+lime_app = typer.Typer(
+    help="LIME-mini: the same words spoken in seven emotions.", no_args_is_help=True
+)
+base_app = typer.Typer(
+    help="The small base model that ships with the package.", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
+data_app.add_typer(lime_app, name="lime")
+app.add_typer(base_app, name="base")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Change single values of the recipe, e.g. `seed=1 rl.steps=50 data.root=PATH`.",
+        show_default=False,
+    ),
+]
+Recipe = Annotated[
+    str,
+    typer.Option("--recipe", "-r", help="A shipped recipe by name, or a YAML file of your own."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on in the run folder that is there.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Delete the run folder that is there, and start anew.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Only show: resolved config, placement, memory per role, what this machine lacks.",
+    ),
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="CHECKPOINT",
+        help="Adapter folder to start from; without it, the stage before in the same run folder.",
+        show_default=False,
+    ),
+]
+
+
+class SftStage(StrEnum):
+    """What ``sft`` can train."""
+
+    STAGE1 = "stage1"
+    STAGE2 = "stage2"
+    DIRECT = "direct"
+
+
+@app.command()
+@reports
+def quickstart(
+    overrides: Overrides = None,
+    from_scratch: Annotated[
+        bool,
+        typer.Option("--from-scratch", help="First make the base's weights too (takes hours)."),
+    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """The whole method in miniature: data, stages I to III, evaluation and a report.
+
+    About 15 minutes on 2 cores, without a GPU; it leaves `runs/quickstart/report.html`.
+
+    The small base hears well and answers blandly. Stage I teaches it to reason from the voice to a
+    reply, stage II to reply so without saying the reasoning, stage III (DR-SAPO) to prefer replies
+    that meet the need behind the voice. The report compares them on unseen words and voices.
+    """
+    config = load_config("quickstart", overrides or ())
+    _start(config, None, resume, overwrite, dry_run, from_scratch=from_scratch)
+
+
+@app.command()
+@reports
+def run(
+    overrides: Overrides = None,
+    recipe: Recipe = "quickstart",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """All stages of a recipe, then evaluation and report.
+
+    Each finished stage stays in the run folder (the recipe's `out_dir`); `--resume` skips it.
+
+    - Look before you leap: `cogaudio-rl run --recipe qwen2_5_omni_7b --dry-run`
+    - Real voices: `cogaudio-rl run --recipe emodb data.root=PATH`
+    """
+    _start(load_config(recipe, overrides or ()), None, resume, overwrite, dry_run)
+
+
+@app.command()
+@reports
+def sft(
+    overrides: Overrides = None,
+    stage: Annotated[
+        SftStage,
+        typer.Option(
+            help="stage1: reason, then reply (prompt A). stage2: prompts A and B mixed. "
+            "direct: replies only, the ablation."
+        ),
+    ] = SftStage.STAGE1,
+    recipe: Recipe = "quickstart",
+    init: From = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """One supervised stage.
+
+    The adapter is left in `checkpoints/STAGE` of the run folder.
+
+    - Stage II after stage I in the same folder: `cogaudio-rl sft --stage stage2 --resume`
+    - From elsewhere: `cogaudio-rl sft --stage stage2 --from runs/a/checkpoints/stage1
+      out_dir=runs/b`
+    """
+    _start(
+        load_config(recipe, overrides or ()), (stage.value,), resume, overwrite, dry_run, init=init
+    )
+
+
+@app.command()
+@reports
+def rl(
+    overrides: Overrides = None,
+    recipe: Recipe = "quickstart",
+    init: From = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Stage III alone: DR-SAPO on both routes.
+
+    Before its first step it measures whether the policy is ready: RL makes a weak policy worse.
+
+    - After stage II in the same folder: `cogaudio-rl rl --resume`
+    - From elsewhere: `cogaudio-rl rl --from runs/a/checkpoints/stage2 out_dir=runs/b rl.steps=50`
+    """
+    _start(load_config(recipe, overrides or ()), ("rl",), resume, overwrite, dry_run, init=init)
+
+
+@app.command("eval")
+@reports
+def evaluate(
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            "--checkpoint", "-c", help="Adapter folder, e.g. `runs/a/checkpoints/stage3`."
+        ),
+    ],
+    overrides: Overrides = None,
+    recipe: Recipe = "quickstart",
+) -> None:
+    """Measure one checkpoint on the recipe's test split.
+
+    Emotion accuracy (as written, and by choice among the labels), empathy on both routes, format
+    validity, divergence of replies to the same words, and accuracy with the sound silenced.
+    """
+    config = load_config(recipe, overrides or ())
+    from clusters.launch import eval_checkpoint
+
+    eval_checkpoint(config, checkpoint)
+
+
+@lime_app.command("build")
+@reports
+def build(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write; must not be there yet.")
+    ],
+    overrides: Overrides = None,
+    recipe: Recipe = "quickstart",
+) -> None:
+    """Write and speak the corpus: texts, annotations, replies, sound; split by text and by voice.
+
+    - Small: `cogaudio-rl data lime build -o lime data.train_utterances=490 data.test_families=5`
+    """
+    config = load_config(recipe, overrides or ())
+    if out.exists():
+        raise ConfigError(f"--out {str(out)!r} is already there; name another folder")
+    from clusters.launch import build_lime
+
+    build_lime(config, out)
+
+
+@base_app.command("make")
+@reports
+def make(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoint.")] = Path(
+        "runs/base"
+    ),
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+) -> None:
+    """Make the base's weights again, from nothing. It takes hours on one core.
+
+    It learns to transcribe, to describe a voice, and to answer the words blandly: never emotion.
+    Use the result with `model.path=runs/base`.
+    """
+    from cogaudio_rl.models.pretrain import PretrainSettings, make_base
+
+    steps = PretrainSettings.steps if steps is None else steps
+    make_base(out, PretrainSettings(steps=steps, seed=seed, threads=threads), typer.echo)
+
+
+@app.command()
+@reports
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON, for a program to read.")
+    ] = False,
+) -> None:
+    """Look at this machine: versions, devices, free memory, what would fail and how to mend it.
+
+    Exit code 1 when something would fail.
+    """
+    from clusters.doctor import doctor as look
+
+    if not look(as_json=as_json):
+        raise SystemExit(1)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cogaudio-rl {cogaudio_rl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _start(
+    config: Config,
+    stages: Sequence[str] | None,
+    resume: bool,
+    overwrite: bool,
+    dry_run: bool,
+    *,
+    from_scratch: bool = False,
+    init: Path | None = None,
+) -> None:
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    if dry_run:
+        from clusters.dryrun import dry_run as show
+
+        show(config)
+        return
+    from clusters.launch import run_pipeline
+
+    run_pipeline(
+        config,
+        stages=stages,
+        resume=resume,
+        overwrite=overwrite,
+        from_scratch=from_scratch,
+        init=init,
+    )

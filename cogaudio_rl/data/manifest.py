@@ -1,0 +1,190 @@
+"""Manifests: one JSON line for each utterance, checked on the way in and on the way out.
+
+A manifest holds no samples. Audio paths are written relative to the manifest's folder, so that a
+corpus can be moved or mounted elsewhere, and are resolved against it when read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from cogaudio_rl.data.lime.author import DEPTHS
+from cogaudio_rl.errors import DataError
+from cogaudio_rl.types import INTENSITIES, KNOWN_EMOTIONS, AudioRef, Utterance
+
+_ADAPTER = TypeAdapter(Utterance)
+_FIELDS = tuple(field.name for field in dataclasses.fields(Utterance))
+_NEVER_EMPTY = ("id", "text_id", "transcript", "speaker", "language")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """What a run learns from, what its RL stage sees, and what it is tested on."""
+
+    train: tuple[Utterance, ...]
+    rl: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
+    """Write the utterances as they come and return how many there were.
+
+    ``path`` appears only when it is complete. Raises DataError for an utterance that
+    :func:`read_manifest` would refuse, and for an id that comes twice.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    seen: set[str] = set()
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as lines:
+            for utterance in utterances:
+                where = f"{path.name}: utterance {utterance.id!r}"
+                _check(utterance, seen, where)
+                lines.write(_to_json(utterance, path.parent) + "\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(seen)
+
+
+def read_manifest(path: Path) -> tuple[Utterance, ...]:
+    """Every utterance of a manifest, in order.
+
+    Raises DataError naming file, line and value for a missing file, a line that is no JSON object,
+    a field that is missing, unknown or of the wrong type, an unknown label, an id that comes twice.
+    """
+    return tuple(iter_manifest(path))
+
+
+def iter_manifest(path: Path) -> Iterator[Utterance]:
+    """As :func:`read_manifest`, one utterance at a time."""
+    if not path.is_file():
+        raise DataError(f"manifest {str(path)!r} does not exist")
+    seen: set[str] = set()
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                where = f"{path} line {number}"
+                utterance = _from_json(line, where)
+                _check(utterance, seen, where)
+                yield _resolved(utterance, path.parent)
+
+
+def validate_split(
+    train: Sequence[Utterance],
+    test: Sequence[Utterance],
+    *,
+    names: tuple[str, str] = ("train", "test"),
+    texts: bool = True,
+    speakers: bool = False,
+) -> None:
+    """Raise DataError if a split is empty or if the two share what the test must not have heard.
+
+    LIME says the same words in every emotion: an utterance-level split would leak, so no
+    ``text_id`` may stand in both. Corpora of a few sentences by many actors are held apart by
+    ``speakers`` instead.
+    """
+    for name, split in zip(names, (train, test), strict=True):
+        if not split:
+            raise DataError(f"split {name!r} is empty: it needs at least one utterance")
+    if texts:
+        _disjoint({u.text_id for u in train}, {u.text_id for u in test}, "text_id", names)
+    if speakers:
+        _disjoint({u.speaker for u in train}, {u.speaker for u in test}, "speaker", names)
+
+
+def _disjoint(first: set[str], second: set[str], what: str, names: tuple[str, str]) -> None:
+    shared = sorted(first & second)
+    if shared:
+        raise DataError(
+            f"{what} {shared[0]!r} is in split {names[0]!r} and in split {names[1]!r}"
+            f" ({len(shared)} shared in all); keep each in one split"
+        )
+
+
+def _check(utterance: Utterance, seen: set[str], where: str) -> None:
+    if utterance.id in seen:
+        raise DataError(f"{where}: id {utterance.id!r} comes twice; ids must be unique")
+    seen.add(utterance.id)
+    check_emotion(utterance.emotion, where)
+    if utterance.intensity not in INTENSITIES:
+        known = ", ".join(INTENSITIES)
+        raise DataError(f"{where}: unknown intensity {utterance.intensity!r}; known: {known}")
+    for name in _NEVER_EMPTY:
+        if not getattr(utterance, name).strip():
+            raise DataError(f"{where}: field {name!r} is empty")
+    _check_audio(utterance.audio, where)
+    _check_annotation(utterance, where)
+
+
+def check_emotion(emotion: str, where: str) -> None:
+    """Raise DataError naming ``where``, the label and the known ones if the label is unknown."""
+    if emotion not in KNOWN_EMOTIONS:
+        known = ", ".join(sorted(KNOWN_EMOTIONS))
+        raise DataError(f"{where}: unknown emotion {emotion!r}; known: {known}")
+
+
+def _check_audio(audio: AudioRef, where: str) -> None:
+    if audio.num_samples < 1:
+        raise DataError(f"{where}: audio.num_samples must be >= 1, got {audio.num_samples}")
+    if audio.sample_rate_hz < 1:
+        raise DataError(f"{where}: audio.sample_rate_hz must be >= 1, got {audio.sample_rate_hz}")
+
+
+def _check_annotation(utterance: Utterance, where: str) -> None:
+    annotation = utterance.annotation
+    if annotation is None:
+        return
+    if annotation.depth not in DEPTHS:
+        raise DataError(
+            f"{where}: annotation.depth must be one of {DEPTHS}, got {annotation.depth}"
+        )
+    if annotation.eips.emotion != utterance.emotion:
+        raise DataError(
+            f"{where}: the annotation says {annotation.eips.emotion!r}"
+            f" but the utterance is {utterance.emotion!r}"
+        )
+
+
+def _to_json(utterance: Utterance, folder: Path) -> str:
+    record = dataclasses.asdict(utterance)
+    relative = os.path.relpath(utterance.audio.path, folder)
+    record["audio"]["path"] = Path(relative).as_posix()
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _resolved(utterance: Utterance, folder: Path) -> Utterance:
+    path = os.path.normpath(folder / utterance.audio.path)
+    return dataclasses.replace(utterance, audio=dataclasses.replace(utterance.audio, path=path))
+
+
+def _from_json(line: bytes, where: str) -> Utterance:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: not a JSON object ({error})") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: not a JSON object but {type(record).__name__}")
+    unknown = [key for key in record if key not in _FIELDS]
+    if unknown:
+        known = ", ".join(_FIELDS)
+        raise DataError(f"{where}: unknown field {unknown[0]!r}; known: {known}")
+    try:
+        return _ADAPTER.validate_json(line, strict=True)
+    except ValidationError as error:
+        raise DataError(f"{where}: {_problem(error.errors()[0])}") from None
+
+
+def _problem(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"field {field!r} is missing"
+    return f"field {field!r}: {problem['msg']} (got {problem['input']!r})"

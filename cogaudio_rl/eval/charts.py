@@ -1,0 +1,248 @@
+"""Charts as inline SVG: no files, no scripts, ink that follows the page's light or dark theme."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cogaudio_rl.eval.metrics import Estimate
+from cogaudio_rl.eval.summary import Results, chance
+
+# Drawn in a colour nobody uses, then replaced: SVG inside HTML takes the text colour of the page.
+_INK = "#010203"
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cogaudio",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+MODEL_COLOURS: Mapping[str, str] = {
+    "base": "#8d96a5",
+    "A": "#b98a3e",
+    "B": "#8fb4f0",
+    "C": "#4a78d4",
+    "D": "#e0723a",
+}
+"""One colour per model on every chart; all read on white and on near-black."""
+
+_LINES = ("#4a78d4", "#e0723a", "#2fa084", "#b05fb8", "#b98a3e", "#8d96a5", "#d14d72")
+_STAGES = {"stage1": ("Stage I", "B"), "stage2": ("Stage II", "C"), "direct": ("Direct only", "A")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One figure of the report."""
+
+    title: str
+    about: str
+    svg: Markup
+
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""Name → (steps, values)."""
+
+
+def accuracy_chart(results: Results) -> Chart:
+    """Emotion accuracy of every model, read three ways, with the chance level."""
+    keys = {
+        "by choice": "emotion_accuracy",
+        "as written": "emotion_accuracy_as_written",
+        "silenced": "emotion_accuracy_silenced",
+    }
+    with _axes(5.6, 2.7) as (axes, svg):
+        level = chance(results)
+        line = axes.axhline(level, color=_INK, linestyle=(0, (4, 3)), linewidth=1, alpha=0.6)
+        line.set_label(f"chance {level:.3f}")
+        _whiskers(axes, results, keys, [line])
+        axes.set_ylim(-0.03, 1.03)
+    return Chart(title="Emotion accuracy", about="share right, 95 % interval", svg=svg[0])
+
+
+def empathy_chart(results: Results) -> Chart:
+    """Empathy of every model on both routes, greedy and sampled."""
+    keys = {
+        "direct": "empathy_direct",
+        "direct, sampled": "empathy_direct_t1",
+        "explicit": "empathy_explicit",
+        "explicit, sampled": "empathy_explicit_t1",
+    }
+    with _axes(5.6, 2.7) as (axes, svg):
+        _whiskers(axes, results, keys, [])
+        axes.set_ylim(0.9, 4.1)
+        axes.set_yticks([1, 2, 3, 4])
+    return Chart(title="Empathy", about="rubric 1–4, test scorer, 95 % interval", svg=svg[0])
+
+
+def training_charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """A chart for each thing that ``metrics.jsonl`` tells of; what was not logged is left out."""
+    losses = {label: _series(lines, stage, "sft/loss") for stage, (label, _) in _STAGES.items()}
+    colours = {label: MODEL_COLOURS[model] for label, model in _STAGES.values()}
+    charts = [_curves("SFT loss", "mean over tokens, by step", losses, colours)]
+    for title, about, keys in _rl_panels(lines):
+        charts.append(
+            _curves(title, about, {n: _series(lines, "stage3", k) for n, k in keys.items()})
+        )
+    charts.append(_time_chart(lines))
+    return [chart for chart in charts if chart is not None]
+
+
+def _rl_panels(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, dict[str, str]]]:
+    """Title, explanation and {label: key} of each panel of stage III."""
+    keys = sorted({k for line in lines if line["stage"] == "stage3" for k in line})
+    explicit = {
+        k.removeprefix("reward/explicit/"): k
+        for k in keys
+        if k.startswith("reward/explicit/") and not k.endswith("/mean")
+    }
+    routes = ("direct", "explicit")
+    return [
+        ("Reward", "R_F1 and R_F2, mean of a step", {r: f"reward/{r}/mean" for r in routes}),
+        ("Empathy term", "0–1, scorer of the reward", {r: f"reward/{r}/empathy" for r in routes}),
+        ("Terms of R_F1", "explicit route, before λ", explicit),
+        ("KL", "new policy against the sampling one", {"KL": "policy/kl"}),
+        ("Ratio", "mean of π / π_old over tokens", {"mean": "policy/ratio_mean"}),
+        ("Ratio, farthest", "largest |π / π_old − 1|", {"largest": "policy/ratio_max_dev"}),
+        ("Gate", "share of tokens it attenuates", {"gate": "policy/gate_attenuated"}),
+        ("Entropy", "nats per token", {"entropy": "policy/entropy"}),
+        ("Gradient norm", "before clipping", {"norm": "policy/grad_norm"}),
+        ("Canary", "log-prob gap, sampler to learner", {"gap": "policy/canary_gap"}),
+        ("Answer length", "tokens", {r: f"rollout/{r}/tokens" for r in routes}),
+        (
+            "Left out",
+            "rollouts a step, by reason",
+            {k.removeprefix("drop/").replace("_", " "): k for k in keys if k.startswith("drop/")},
+        ),
+    ]
+
+
+def _series(
+    lines: Sequence[Mapping[str, Any]], stage: str, key: str
+) -> tuple[list[float], list[float]]:
+    found = [
+        (line["step"], line[key])
+        for line in lines
+        if line["stage"] == stage and line.get(key) is not None
+    ]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _curves(
+    title: str, about: str, series: Series, colours: Mapping[str, str] | None = None
+) -> Chart | None:
+    present = {name: xy for name, xy in series.items() if xy[0]}
+    if not present:
+        return None
+    with _axes(3.6, 2.1) as (axes, svg):
+        for i, (name, (steps, values)) in enumerate(present.items()):
+            colour = (colours or {}).get(name) or _LINES[i % len(_LINES)]
+            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
+            axes.plot(steps, _smooth(values), color=colour, linewidth=1.7, label=name)
+        axes.margins(x=0.02)
+        axes.ticklabel_format(useOffset=False)
+        if len(present) > 1:
+            _legend(axes)
+    return Chart(title=title, about=about, svg=svg[0])
+
+
+def _time_chart(lines: Sequence[Mapping[str, Any]]) -> Chart | None:
+    """Seconds of each phase of a step, stacked."""
+    rl = [line for line in lines if line["stage"] == "stage3"]
+    phases = sorted({k for line in rl for k in line if k.startswith("time/")})
+    if not phases:
+        return None
+    with _axes(3.6, 2.1) as (axes, svg):
+        axes.stackplot(
+            [line["step"] for line in rl],
+            [[line.get(phase) or 0.0 for line in rl] for phase in phases],
+            labels=[phase.removeprefix("time/") for phase in phases],
+            colors=_LINES,
+            alpha=0.85,
+            step="mid",
+        )
+        axes.margins(x=0.02)
+        axes.set_ylim(bottom=0)
+        _legend(axes)
+    return Chart(title="Seconds per step", about="by phase, stacked", svg=svg[0])
+
+
+def _smooth(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A centred moving average over about a tenth of the curve, shorter at its ends."""
+    numbers = np.asarray(values, dtype=np.float64)
+    half = len(numbers) // 20
+    return np.array([numbers[max(0, i - half) : i + half + 1].mean() for i in range(len(numbers))])
+
+
+def _whiskers(
+    axes: Axes, results: Results, keys: Mapping[str, str], legend: Sequence[Line2D]
+) -> None:
+    """For each key a cluster of models: a dot at the value, a line over the interval."""
+    width = 0.7 / max(1, len(results))
+    for m, (name, result) in enumerate(results.items()):
+        colour = MODEL_COLOURS[name]
+        for k, key in enumerate(keys.values()):
+            estimate: Estimate = result.estimates[key]
+            if estimate.n == 0:
+                continue
+            x = k + (m - (len(results) - 1) / 2) * width
+            axes.plot([x, x], [estimate.lo, estimate.hi], color=colour, linewidth=5, alpha=0.35)
+            axes.plot([x], [estimate.value], "o", color=colour, markersize=6)
+    axes.set_xticks(range(len(keys)), list(keys))
+    axes.set_xlim(-0.5, len(keys) - 0.5)
+    handles = [
+        Line2D([], [], color=MODEL_COLOURS[n], marker="o", linestyle="", label=n) for n in results
+    ]
+    _legend(axes, [*handles, *legend], columns=6)
+
+
+def _legend(axes: Axes, handles: Sequence[Line2D] | None = None, *, columns: int = 3) -> None:
+    """Above the plot, so that it never covers a curve."""
+    shown = handles if handles is not None else axes.get_legend_handles_labels()[0]
+    axes.legend(
+        handles=list(shown),
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+        handlelength=1.1,
+        handletextpad=0.4,
+        columnspacing=1.1,
+        borderaxespad=0.2,
+    )
+
+
+@contextmanager
+def _axes(width: float, height: float) -> Iterator[tuple[Axes, list[Markup]]]:
+    """Axes to draw on (inches); when the block ends, the list holds the SVG."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots()
+        axes.patch.set_alpha(0)
+        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.8)
+        axes.set_axisbelow(True)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.spines["bottom"].set_alpha(0.4)
+        axes.tick_params(length=0)
+        svg: list[Markup] = []
+        yield axes, svg
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    text = stream.getvalue()
+    # Safe to mark: every word in it is ours or a metric's name, and matplotlib escapes them.
+    svg.append(Markup(text[text.index("<svg") :].replace(_INK, "currentColor")))

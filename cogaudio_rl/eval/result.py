@@ -1,0 +1,84 @@
+"""What evaluating one model leaves behind: every answer, per utterance, and the estimates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cogaudio_rl.eval.metrics import Estimate, mean_estimate
+from cogaudio_rl.run_folder import write_whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model said to one utterance through one route at one temperature."""
+
+    text: str
+    """As generated, tags and all."""
+    reply: str
+    """What the user would hear: see :func:`reply_of`."""
+    emotion: str | None
+    """The emotion of a well-formed chain; None when it does not parse or the route is direct."""
+    failure: str | None
+    """Why the text does not parse, None when it does."""
+    empathy: int
+    """1–4 from the test scorer."""
+    reply_emotion: str
+    """The emotion the test scorer hears in the reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One utterance and every answer to it. ``answers`` by ``explicit``, ``direct``, ``…_t1``."""
+
+    utterance_id: str
+    text_id: str
+    transcript: str
+    emotion: str
+    intensity: str
+    speaker: str
+    audio_path: str
+    chosen: str
+    """Emotion by constrained choice."""
+    chosen_silenced: str
+    """The same when the sound is replaced by silence of one fixed length."""
+    answers: Mapping[str, Answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResult:
+    """All rows of one model, and the estimates made from them (keys as in ``report.json``)."""
+
+    labels: tuple[str, ...]
+    rows: tuple[Row, ...]
+    estimates: Mapping[str, Estimate]
+    bootstrap_samples: int
+
+
+def save_result(result: ModelResult, path: Path) -> None:
+    """Write the result as JSON; :func:`load_result` gives the same result."""
+    raw = asdict(result)
+    for estimate in raw["estimates"].values():
+        if estimate["n"] == 0:  # JSON has no NaN
+            estimate |= {"value": None, "lo": None, "hi": None}
+    write_whole(path, json.dumps(raw, ensure_ascii=False, allow_nan=False))
+
+
+def load_result(path: Path) -> ModelResult:
+    """Read what :func:`save_result` wrote."""
+    raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return ModelResult(
+        labels=tuple(raw["labels"]),
+        rows=tuple(
+            Row(**row | {"answers": {k: Answer(**a) for k, a in row["answers"].items()}})
+            for row in raw["rows"]
+        ),
+        estimates={
+            name: Estimate(**e) if e["n"] else mean_estimate([], samples=0, seed=0)
+            for name, e in raw["estimates"].items()
+        },
+        bootstrap_samples=raw["bootstrap_samples"],
+    )

@@ -1,0 +1,120 @@
+"""What turns a loss into better weights. One Protocol; the plain engine here, DeepSpeed's in actors.
+
+The caller divides each loss by *global* counts (all micro-batches of all ranks), so gradients must
+add up: over :meth:`Engine.accumulate` calls and over ranks. Then no split changes the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cogaudio_rl.models.policy import PackedBatch, Policy
+
+ADAM_BETAS = (0.9, 0.95)
+ADAM_EPS = 1e-8
+
+
+class Engine(Protocol):
+    """One rank of a data-parallel trainer. Every rank must make the same calls in the same order."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        """Log-probs and entropies ``[B, T]`` of the policy, ready for :meth:`accumulate`."""
+        ...
+
+    def accumulate(self, loss: Tensor) -> None:
+        """Add the gradient of a loss that is already divided by the global count."""
+        ...
+
+    def step(self, learning_rate: float) -> float:
+        """Clip the summed gradient, update, forget the gradient; returns its norm before clipping."""
+        ...
+
+    def all_sum(self, values: Sequence[float]) -> list[float]:
+        """Each value summed over all ranks."""
+        ...
+
+    def reset(self) -> None:
+        """Start anew from the weights the policy has now: they were replaced from outside."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """This rank's share of the optimiser's state."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave, after :meth:`reset` on the same weights."""
+        ...
+
+
+class LocalEngine:
+    """AdamW in one process."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, policy: Policy, *, gradient_clip: float) -> None:
+        self._policy = policy
+        self._clip = gradient_clip
+        self._parameters = [p for _, p in policy.lora_parameters()]
+        # The learning rate is given at every step.
+        self._adam = torch.optim.AdamW(
+            self._parameters, lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=0.0
+        )
+
+    def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        return self._policy(batch)
+
+    def accumulate(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def step(self, learning_rate: float) -> float:
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        for group in self._adam.param_groups:
+            group["lr"] = learning_rate
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def all_sum(self, values: Sequence[float]) -> list[float]:
+        return [float(value) for value in values]
+
+    def reset(self) -> None:
+        self._adam.zero_grad(set_to_none=True)
+        self._adam.state.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._adam.load_state_dict(state)
+
+
+def all_max(engine: Engine, value: float) -> float:
+    """The largest of a value >= 0 over all ranks, by a sum in which each rank has its own place."""
+    places = [value if rank == engine.rank else 0.0 for rank in range(engine.world_size)]
+    return max(engine.all_sum(places))
+
+
+def rank_share(lengths: Sequence[int], engine: Engine, micro_batch_size: int) -> list[list[int]]:
+    """This rank's micro-batches, as indices into the global batch.
+
+    Sorted by length, so that little of a micro-batch is padding, and dealt out like cards, so that
+    ranks have equal work. Every rank gets the same number of micro-batches, at least one; those with
+    nothing left get empty ones, for which a zero loss must be accumulated: ZeRO-2 reduces gradients
+    in every backward pass, and a rank that makes one fewer would hang the others.
+    """
+    by_length = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    mine = by_length[engine.rank :: engine.world_size]
+    largest_share = -(-len(lengths) // engine.world_size)
+    count = max(1, -(-largest_share // micro_batch_size))
+    return [mine[i * micro_batch_size : (i + 1) * micro_batch_size] for i in range(count)]

@@ -1,0 +1,83 @@
+"""The same run in one process, without Ray, vLLM or DeepSpeed: for tests, and for exact repeats.
+
+Same seed, same machine and same data give the same metrics to the last digit.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from cogaudio_rl.config import Config, SftStageConfig
+from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
+from cogaudio_rl.models.engine import LocalEngine
+from cogaudio_rl.models.generate import LocalSampler
+from cogaudio_rl.models.learner import LocalLearner
+from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.rewards.judge import make_judge
+from cogaudio_rl.seeding import seed_for
+from cogaudio_rl.stages.pipeline import Services
+from cogaudio_rl.stages.sft import run_sft
+from cogaudio_rl.types import Utterance
+
+_PACKAGES = ("torch", "transformers", "peft", "numpy")
+
+
+class LocalBackend:
+    """Implements :class:`cogaudio_rl.stages.pipeline.Backend`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._services: Services | None = None
+
+    def train_sft(
+        self,
+        stage: str,
+        config: SftStageConfig,
+        utterances: Sequence[Utterance],
+        *,
+        init: Path | None,
+        out: Path,
+        on_step: Callable[[int, int, Mapping[str, float]], None],
+    ) -> None:
+        """See :class:`cogaudio_rl.stages.pipeline.Backend`."""
+        # LoRA's A is drawn when it is attached.
+        torch.manual_seed(seed_for(self._config.seed, "lora", stage))
+        policy = Policy.load(self._config.model)
+        if init is not None:
+            policy.load_adapter(load_adapter(init))
+        engine = LocalEngine(policy, gradient_clip=self._config.sft.gradient_clip)
+        run_sft(
+            policy,
+            engine,
+            utterances,
+            config,
+            self._config.sft,
+            stage=stage,
+            seed=self._config.seed,
+            log=on_step,
+        )
+        lora = self._config.model.lora
+        save_adapter(policy.adapter(0), out, r=lora.r, alpha=lora.alpha, base=policy.name)
+
+    def services(self) -> Services:
+        """Sampler and learner hold a policy each, as they do on a cluster."""
+        if self._services is None:
+            config = self._config
+            self._services = Services(
+                sampler=LocalSampler(Policy.load(config.model), config.model),
+                judge=make_judge(config.judge, config.rl.reward),
+                learner=LocalLearner(Policy.load(config.model), config),
+            )
+        return self._services
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that did the work."""
+        return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+    def close(self) -> None:
+        """Nothing was started."""
+        self._services = None

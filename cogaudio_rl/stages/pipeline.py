@@ -1,0 +1,302 @@
+"""The whole run, stage after stage, each skipped when its result is already in the run folder.
+
+    data ─► stage I ─► stage II ─► stage III (DR-SAPO) ─► evaluation ─► report
+
+It knows a Backend, never Ray: ``clusters/launch.py`` gives it the one on Ray, and
+:class:`cogaudio_rl.stages.local.LocalBackend` runs the same in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from cogaudio_rl.config import Config, SftStageConfig
+from cogaudio_rl.console import Console
+from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
+from cogaudio_rl.data.load import Splits, labels, load_splits
+from cogaudio_rl.data.stream import UtteranceStream
+from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.eval.console import print_table
+from cogaudio_rl.eval.report import write_report
+from cogaudio_rl.eval.result import ModelResult, load_result, save_result
+from cogaudio_rl.eval.run import evaluate
+from cogaudio_rl.eval.scorer import TestScorer
+from cogaudio_rl.eval.summary import RunFacts
+from cogaudio_rl.metrics import MetricsLog
+from cogaudio_rl.models.checkpoint import load_adapter
+from cogaudio_rl.models.pretrain import PretrainSettings, make_base
+from cogaudio_rl.ports import Judge, Learner, Sampler
+from cogaudio_rl.run_folder import RunFolder
+from cogaudio_rl.seeding import rng_for
+from cogaudio_rl.stages.readiness import Readiness
+from cogaudio_rl.stages.rl import RlHooks, route_prompts, run_rl
+from cogaudio_rl.types import AudioRef, Utterance
+
+OnStep = Callable[[int, int, Mapping[str, float]], None]
+"""(step, of how many, metrics)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The three ports that RL and evaluation need, already running."""
+
+    sampler: Sampler
+    judge: Judge
+    learner: Learner
+
+
+class Backend(Protocol):
+    """Where the heavy work happens."""
+
+    def train_sft(
+        self,
+        stage: str,
+        config: SftStageConfig,
+        utterances: Sequence[Utterance],
+        *,
+        init: Path | None,
+        out: Path,
+        on_step: OnStep,
+    ) -> None:
+        """Train one SFT stage from the adapter in ``init`` (None: a fresh one) into ``out``."""
+        ...
+
+    def services(self) -> Services:
+        """Start sampler, judge and learner, or give those already running."""
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what ran, for the report."""
+        ...
+
+    def close(self) -> None:
+        """End every process that was started."""
+        ...
+
+
+SFT_STAGES: dict[str, tuple[str, str | None, str]] = {
+    "stage1": ("stage I: explicit EIPS SFT (prompt A): learn to reason from the voice", None, "B"),
+    "stage2": ("stage II: prompts A and B mixed: learn to do it without saying it", "stage1", "C"),
+    "direct": ("ablation A: direct replies only, no chain", None, "A"),
+}
+"""stage → what it is for, the stage it starts from, the model it makes."""
+
+MODEL_FOLDERS = {"A": "direct", "B": "stage1", "C": "stage2", "D": "stage3"}
+
+
+class Pipeline:
+    """One run in its folder."""
+
+    def __init__(self, config: Config, run: RunFolder, backend: Backend, console: Console) -> None:
+        self.config, self.run, self.backend, self.console = config, run, backend, console
+        self.metrics = MetricsLog(run.path)
+        self._splits: Splits | None = None
+
+    @property
+    def splits(self) -> Splits:
+        """The utterances; made or read on first use."""
+        if self._splits is None:
+            self.console.stage("data: the same words in seven tones of voice, split by text and by voice")
+            with self.console.progress("utterances") as advance:
+                self._splits = load_splits(self.config, self.run.path, progress=advance)
+        return self._splits
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.run.mark_done(name, time.monotonic() - started)
+
+    def make_base(self, folder: Path) -> None:
+        """Make the backbone from nothing, where it is not there yet."""
+        if self.run.is_done("base"):
+            return
+        self.console.stage("base: a small thinker that learns to hear and read, never emotion (hours)")
+        with self._stage("base"):
+            make_base(folder, PretrainSettings(), self.console.note)
+
+    # -- stages I and II ------------------------------------------------------------------------
+
+    def sft(self, stage: str, init: Path | None = None) -> None:
+        """Train one SFT stage unless its checkpoint is there."""
+        if self.run.is_done(stage):
+            return
+        purpose, after, _model = SFT_STAGES[stage]
+        if init is None and after is not None:
+            init = self.run.checkpoint(after)
+        train = self.splits.train
+        self.console.stage(purpose)
+        self.metrics.forget_after(stage, 0)
+        with self._stage(stage), self.console.steps(stage) as show:
+
+            def on_step(step: int, total: int, values: Mapping[str, float]) -> None:
+                self.metrics.log(stage, step, values)
+                show(step, total, values)
+
+            self.backend.train_sft(
+                stage,
+                getattr(self.config.sft, stage),
+                train,
+                init=init,
+                out=self.run.checkpoint(stage),
+                on_step=on_step,
+            )
+
+    # -- stage III ------------------------------------------------------------------------------
+
+    def rl(self, init: Path | None = None) -> None:
+        """DR-SAPO from the stage II adapter, or from the last RL checkpoint of this run."""
+        if self.run.is_done("stage3"):
+            return
+        config, state = self.config, self.run.state.get("rl")
+        utterances = self.splits.rl
+        self.console.stage(
+            "stage III: DR-SAPO on both routes: prefer replies that meet the need behind the voice"
+        )
+        services = self.backend.services()
+        start, stream = 1, UtteranceStream(utterances, config.seed)
+        source = init or self.run.checkpoint("stage2")
+        if state is not None:
+            start, source = state["step"] + 1, self.run.rl_checkpoint(state["step"])
+            stream = UtteranceStream.restore(utterances, config.seed, state["stream"])
+        self.metrics.forget_after("stage3", start - 1)
+        canaries = tuple(route_prompts([utterances[0]], "both"))
+        with self._stage("stage3"), self.console.steps("stage3") as show:
+
+            def log(step: int, values: Mapping[str, float]) -> None:
+                self.metrics.log("stage3", step, values)
+                show(step, config.rl.steps, values)
+
+            def ready(readiness: Readiness) -> None:
+                self.console.note(readiness.line(), warn=not readiness.ready)
+                self.run.update_state(ready_for_rl=readiness.ready)
+
+            async def train() -> None:
+                await services.learner.load(source)
+                await run_rl(
+                    sampler=services.sampler,
+                    judge=services.judge,
+                    learner=services.learner,
+                    stream=stream,
+                    canaries=canaries,
+                    config=config.rl,
+                    seed=config.seed,
+                    start=start,
+                    hooks=RlHooks(
+                        log=log,
+                        rollouts=lambda step, groups, scores: self.run.write_rollouts(
+                            f"stage3-{step:05d}", groups, scores
+                        ),
+                        ready=ready,
+                        checkpoint_folder=self.run.rl_checkpoint,
+                        saved=lambda step, _folder, stream_state: self.run.saved_rl(
+                            step, stream_state, config.rl.keep_checkpoints
+                        ),
+                    ),
+                )
+                await services.learner.save(self.run.checkpoint("stage3"))
+
+            asyncio.run(train())
+
+    # -- evaluation and report ------------------------------------------------------------------
+
+    def evaluate(self, models: Mapping[str, Path | None]) -> dict[str, ModelResult]:
+        """Measure each model (name → adapter folder, None for the base) on the test split."""
+        config = self.config
+        test = self.splits.test
+        self.console.stage("evaluation: unseen sentences in unseen voices, by a scorer RL never met")
+        names, silence, scorer = labels(self.splits), self._silence(), TestScorer()
+        results: dict[str, ModelResult] = {}
+        for name, folder in models.items():
+            kept = self.run.path / "eval" / f"{name}.json"
+            if self.run.is_done(f"eval-{name}"):
+                results[name] = load_result(kept)
+                continue
+            if folder is not None and not folder.is_dir():
+                raise CheckpointError(f"checkpoint {str(folder)!r} of model {name} does not exist")
+            services = self.backend.services()
+            with self._stage(f"eval-{name}"), self.console.progress(f"model {name}") as advance:
+
+                async def measure(folder: Path | None = folder, advance: Callable[..., None] = advance) -> ModelResult:
+                    await services.sampler.publish(load_adapter(folder) if folder else None)
+                    return await evaluate(
+                        services.sampler,
+                        test,
+                        scorer,
+                        config.eval,
+                        labels=names,
+                        silence=silence,
+                        seed=config.seed,
+                        progress=advance,
+                    )
+
+                results[name] = asyncio.run(measure())
+                save_result(results[name], kept)
+        return results
+
+    def report(self, results: Mapping[str, ModelResult], *, wall_s: float, peak_rss_gib: float) -> None:
+        """Write report.json and report.html and show the table."""
+        facts = RunFacts(
+            name=self.config.name,
+            seed=self.config.seed,
+            wall_s=wall_s,
+            peak_rss_gib=peak_rss_gib,
+            versions=self.backend.versions(),
+            seconds=self.run.state.get("seconds", {}),
+            ready_for_rl=self.run.state.get("ready_for_rl"),
+        )
+        write_report(self.run.path, results, facts)
+        print_table(results)
+        self.console.note(f"report: {self.run.path / 'report.html'}")
+
+    def model_folders(self) -> dict[str, Path | None]:
+        """The models the recipe compares, in the order of the paper's table."""
+        return {
+            name: None if name == "base" else self.run.checkpoint(MODEL_FOLDERS[name])
+            for name in self.config.models
+        }
+
+    def _silence(self) -> AudioRef:
+        """A recording of an empty room, of one fixed length for every utterance."""
+        path = self.run.path / "data" / "silence.flac"
+        size = int(self.config.eval.silence_seconds * SAMPLE_RATE_HZ)
+        if path.is_file():
+            return AudioRef(path=str(path), sample_rate_hz=SAMPLE_RATE_HZ, num_samples=size)
+        hiss = rng_for(0, "silence").standard_normal(size) * 5e-4
+        return write_audio(path, hiss.astype(np.float32))
+
+
+def run_all(pipeline: Pipeline, *, peak_rss_gib: Callable[[], float]) -> None:
+    """Every stage the recipe's models need, then evaluation and report.
+
+    Time and memory of an interrupted run add to those of its resumption.
+    """
+    run, models = pipeline.run, pipeline.config.models
+    before, started = run.state.get("wall_s", 0.0), time.monotonic()
+
+    def wall() -> float:
+        return before + time.monotonic() - started
+
+    try:
+        _ = pipeline.splits
+        for stage, (_, _, model) in SFT_STAGES.items():
+            needed = model in models or (stage in ("stage1", "stage2") and {"C", "D"} & set(models))
+            if needed:
+                pipeline.sft(stage)
+        if "D" in models:
+            pipeline.rl()
+        results = pipeline.evaluate(pipeline.model_folders())
+        peak = max(peak_rss_gib(), run.state.get("peak_rss_gib", 0.0))
+        pipeline.report(results, wall_s=wall(), peak_rss_gib=peak)
+    finally:
+        peak = max(peak_rss_gib(), run.state.get("peak_rss_gib", 0.0))
+        run.update_state(wall_s=wall(), peak_rss_gib=peak)
+

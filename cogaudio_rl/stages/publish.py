@@ -1,0 +1,51 @@
+"""Publish: give the sampler the learner's adapter, and prove that it took effect.
+
+A LoRA whose names do not match is ignored in silence by inference engines, and an adapter that was
+never delivered looks like staleness. So a canary follows every publish: the sampler answers one
+prompt, and the learner computes the log-probs of that answer with its own weights. If they differ,
+the sampler does not run the policy that is being trained, and the run stops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cogaudio_rl.errors import PublishError
+from cogaudio_rl.ports import Learner, Sampler
+from cogaudio_rl.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The version now sampled from, and how far its canary's log-probs were from the learner's."""
+
+    version: int
+    canary_gap: float
+
+
+async def publish(
+    learner: Learner, sampler: Sampler, canaries: tuple[Prompt, ...], *, tolerance: float
+) -> Published:
+    """Hand over the adapter and compare canary log-probs; raises PublishError when they differ."""
+    adapter = await learner.adapter()
+    await sampler.publish(adapter)
+    groups = await sampler.sample(canaries, n=1, temperature=0.0, seed=adapter.version)
+    for group in groups:
+        seen = group.rollouts[0].policy_version
+        if seen != adapter.version:
+            raise PublishError(f"the sampler answers with version {seen}, not {adapter.version}")
+    expected = await learner.logprobs(groups)
+    gap = max(
+        abs(a - b)
+        for group, rows in zip(groups, expected, strict=True)
+        for rollout, row in zip(group.rollouts, rows, strict=True)
+        for a, b in zip(rollout.logprobs, row, strict=True)
+    )
+    # "not (gap <= …)" so that NaN fails too.
+    if not gap <= tolerance:
+        raise PublishError(
+            f"canary of policy version {adapter.version}: log-probs of sampler and learner differ "
+            f"by {gap:.3g}, more than rl.canary_tolerance={tolerance:g}; the sampler does not run "
+            "the adapter that was published"
+        )
+    return Published(version=adapter.version, canary_gap=gap)

@@ -1,0 +1,70 @@
+"""The pool of judges keeps order whoever judges, and does not wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from replies import direct, group_of, said
+
+from actors.judge import JudgePool, JudgeWorker
+from cogaudio_rl.config import ClusterConfig, JudgeConfig, RewardConfig
+from cogaudio_rl.data.lime import author
+from cogaudio_rl.errors import WaitTimeout
+from cogaudio_rl.rewards.judge import EmbeddedJudge
+from cogaudio_rl.types import LIME_EMOTIONS, Group, Route, Score, Unscored
+
+Verdicts = list[list[Score | Unscored]]
+
+SENTENCE = author.split_sentences("en")["test"][0]
+GROUPS = [
+    group
+    for emotion in LIME_EMOTIONS
+    for group in (
+        group_of(said(SENTENCE, emotion), Route.EXPLICIT, "unreadable"),
+        direct(said(SENTENCE, emotion), *author.replies(SENTENCE, emotion, 4), "Hm."),
+    )
+]
+
+
+class _Method:
+    def __init__(self, call: Callable[[Sequence[Group]], Awaitable[Verdicts]]) -> None:
+        self.remote = call
+
+
+class NearHandle:
+    """Stands where an actor's handle would, with the worker in this process."""
+
+    def __init__(self, worker: JudgeWorker, delay_s: float = 0.0) -> None:
+        self.asked = 0
+        self.score = _Method(self._score)
+        self._worker, self._delay_s = worker, delay_s
+
+    async def _score(self, groups_P: Sequence[Group]) -> Verdicts:
+        self.asked += len(groups_P)
+        await asyncio.sleep(self._delay_s)
+        return await self._worker.score(groups_P)
+
+
+def worker() -> JudgeWorker:
+    return JudgeWorker(JudgeConfig(), RewardConfig())
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+async def test_any_number_of_workers_gives_the_same_verdicts(count: int) -> None:
+    handles = [NearHandle(worker(), delay_s=0.01 * (i % 2)) for i in range(count)]
+    pool = JudgePool(handles, ClusterConfig())
+    assert await pool.score(GROUPS) == await EmbeddedJudge(RewardConfig()).score(GROUPS)
+    assert sum(handle.asked for handle in handles) == len(GROUPS)
+    assert max(h.asked for h in handles) - min(h.asked for h in handles) <= 1
+
+
+async def test_nothing_to_judge() -> None:
+    assert await JudgePool([NearHandle(worker())], ClusterConfig()).score([]) == []
+
+
+async def test_a_judge_that_hangs_is_named() -> None:
+    pool = JudgePool([NearHandle(worker(), delay_s=30)], ClusterConfig(step_timeout_s=0.05))
+    with pytest.raises(WaitTimeout, match="verdicts on 14 groups from 1 judge workers"):
+        await pool.score(GROUPS)

@@ -1,0 +1,125 @@
+"""The pool: every prompt to one worker, every answer back in its place, every wait with an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.pools import SamplerPool, deal, gather
+from cogaudio_rl.config import ClusterConfig
+from cogaudio_rl.errors import DataError, RunError, WaitTimeout
+from cogaudio_rl.types import (
+    Adapter,
+    AudioRef,
+    Group,
+    Prompt,
+    Rollout,
+    Route,
+    StopReason,
+    Utterance,
+)
+
+
+def make_prompt(name: str, route: Route) -> Prompt:
+    audio = AudioRef(path=f"{name}.flac", sample_rate_hz=16_000, num_samples=16_000)
+    utterance = Utterance(
+        id=name, text_id="t", audio=audio, transcript="", emotion="sad",
+        intensity="mid", speaker="s", language="en",
+    )  # fmt: skip
+    return Prompt(utterance=utterance, route=route)
+
+
+PROMPTS = [make_prompt(f"u{i}", route) for i in range(5) for route in Route]
+
+
+class EchoWorker:
+    """Answers with the prompt's own name, the size of its share and the adapter it holds."""
+
+    def __init__(self) -> None:
+        self._version = 0
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> list[Group]:
+        return [self._group(p, len(prompts), n) for p in prompts]
+
+    def choose(
+        self, prompts: Sequence[Prompt], *, prefix: str, options: Sequence[str]
+    ) -> list[str]:
+        if not options:
+            raise DataError("no options for 'u0'")
+        return [f"{prefix}{p.id}" for p in prompts]
+
+    def publish(self, adapter: Adapter | None) -> None:
+        self._version = 0 if adapter is None else adapter.version
+
+    def die(self) -> None:
+        import os
+
+        os._exit(1)
+
+    def _group(self, prompt: Prompt, share: int, n: int) -> Group:
+        rollout = Rollout(
+            token_ids=(share,),
+            logprobs=(0.0,),
+            text=prompt.id,
+            stop=StopReason.EOS,
+            policy_version=self._version,
+        )
+        return Group(prompt=prompt, rollouts=(rollout,) * n)
+
+
+@pytest.mark.parametrize("hands", [1, 2, 3, 10, 13])
+def test_every_prompt_is_dealt_once_evenly_and_each_route_evenly(hands: int) -> None:
+    dealt = deal(PROMPTS, hands)
+    assert sorted(i for hand in dealt for i in hand) == list(range(len(PROMPTS)))
+    for counts in (
+        [len(hand) for hand in dealt],
+        *([sum(PROMPTS[i].route is route for i in hand) for hand in dealt] for route in Route),
+    ):
+        assert max(counts) - min(counts) <= 1
+
+
+async def test_waiting_has_an_end_that_says_for_what() -> None:
+    with pytest.raises(WaitTimeout, match=r"waited 0\.01 s for the kettle, in vain"):
+        await gather([asyncio.sleep(5)], 0.01, "the kettle")
+
+
+async def test_results_come_in_the_order_they_were_asked_for() -> None:
+    assert await gather([asyncio.sleep(0.02, "a"), asyncio.sleep(0, "b")], 5, "both") == ["a", "b"]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[list[Any]]:
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    remote = ray.remote(EchoWorker)
+    yield [remote.options(num_cpus=0).remote() for _ in range(3)]
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")
+async def test_pool_of_real_actors(workers: list[Any], tmp_path: Path) -> None:
+    pool = SamplerPool(workers, ClusterConfig(step_timeout_s=60))
+    await pool.publish(Adapter(version=4, tensors={}))
+    groups = await pool.sample(PROMPTS, n=2, temperature=1.0, seed=0)
+    assert [g.prompt for g in groups] == PROMPTS
+    assert [g.rollouts[1].text for g in groups] == [p.id for p in PROMPTS]
+    assert {g.rollouts[0].policy_version for g in groups} == {4}
+    assert {g.rollouts[0].token_ids[0] for g in groups} == {3, 4}
+    assert await pool.choose(PROMPTS[:1], prefix="x ", options=[" a"]) == ["x u0/explicit"]
+    assert await pool.sample([], n=1, temperature=1.0, seed=0) == []
+
+    with pytest.raises(DataError) as raised:
+        await pool.choose(PROMPTS, prefix="", options=[])
+    assert str(raised.value) == "no options for 'u0'"
+
+    with pytest.raises(RunError, match="a worker process died during the last call"):
+        await gather([workers[0].die.remote()], 60, "the last call")

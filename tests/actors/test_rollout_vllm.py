@@ -1,0 +1,231 @@
+"""A real vLLM engine beside the real policy: what the one samples, the other must agree with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_backbone import make_backbone, make_utterance, shaken_adapter
+
+from actors.rollout import RolloutWorker
+from clusters.runtime_env import rollout_env
+from cogaudio_rl.config import ClusterConfig, Config, ModelConfig
+from cogaudio_rl.eips import EMOTION_PREFIX
+from cogaudio_rl.errors import InputError, PublishError
+from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.types import LIME_EMOTIONS, Adapter, Group, Prompt, Route, StopReason
+
+# vLLM's own imports warn about torch's.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
+
+TOLERANCE = 1e-3
+OPTIONS = tuple(f" {emotion}" for emotion in LIME_EMOTIONS)
+NUM_SAMPLES = (8_000, 12_345, 16_001, 24_000, 40_000, 63_999)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = make_backbone(tmp_path_factory.mktemp("backbone"))
+    return Config(
+        model=ModelConfig(path=str(folder), max_new_tokens_explicit=24, max_new_tokens_direct=12),
+        cluster=ClusterConfig(threads_per_rollout=1, max_num_seqs=16, max_model_len=256),
+    )
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> list[Prompt]:
+    folder = tmp_path_factory.mktemp("sounds")
+    heard = [make_utterance(folder, f"u{i}", n) for i, n in enumerate(NUM_SAMPLES)]
+    return [Prompt(utterance=u, route=route) for u in heard for route in Route]
+
+
+@pytest.fixture(scope="module")
+def policy(config: Config) -> Policy:
+    return Policy.load(config.model).eval()
+
+
+@pytest.fixture(scope="module")
+def adapters(policy: Policy) -> list[Adapter]:
+    return [shaken_adapter(policy, version) for version in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def engine(config: Config) -> Iterator[RolloutWorker]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in rollout_env(config.cluster).items():
+            patch.setenv(name, value)
+        yield RolloutWorker(config)
+
+
+@pytest.fixture
+def worker(engine: RolloutWorker) -> RolloutWorker:
+    """The engine as it starts: with the bare base."""
+    engine.publish(None)
+    return engine
+
+
+def rollouts(groups: Sequence[Group]) -> list[tuple[Prompt, tuple[int, ...], tuple[float, ...]]]:
+    return [(g.prompt, r.token_ids, r.logprobs) for g in groups for r in g.rollouts]
+
+
+@torch.no_grad()
+def gap(policy: Policy, adapter: Adapter | None, groups: Sequence[Group]) -> float:
+    """The largest difference between the sampler's log-probs and the learner's."""
+    said = rollouts(groups)
+    batch = policy.pack([policy.sequence(prompt, ids) for prompt, ids, _ in said])
+    if adapter is None:
+        with policy.without_adapter():
+            own, _entropy = policy(batch)
+    else:
+        policy.load_adapter(adapter)
+        own, _entropy = policy(batch)
+    return max(
+        abs(float(a) - b)
+        for row, (_, _, theirs) in zip(own, said, strict=True)
+        for a, b in zip(row, theirs, strict=False)
+    )
+
+
+def test_logprobs_are_the_learner_s_before_and_after_each_publish(
+    worker: RolloutWorker, policy: Policy, prompts: list[Prompt], adapters: list[Adapter]
+) -> None:
+    stale: Adapter | None = None
+    for adapter in (None, *adapters, None):
+        worker.publish(adapter)
+        groups = worker.sample(prompts, n=3, temperature=1.0, seed=5)
+        assert gap(policy, adapter, groups) < TOLERANCE
+        if adapter is not stale:
+            assert gap(policy, stale, groups) > 10 * TOLERANCE, "the publish changed nothing"
+        stale = adapter
+
+
+def test_logprobs_do_not_depend_on_the_sampling_temperature(
+    worker: RolloutWorker, policy: Policy, prompts: list[Prompt], adapters: list[Adapter]
+) -> None:
+    worker.publish(adapters[0])
+    for temperature in (0.0, 0.3, 1.7):
+        groups = worker.sample(prompts, n=1, temperature=temperature, seed=5)
+        assert gap(policy, adapters[0], groups) < TOLERANCE
+
+
+def test_rollouts_carry_the_version_that_was_published(
+    worker: RolloutWorker, prompts: list[Prompt], adapters: list[Adapter]
+) -> None:
+    for adapter, version in ((None, 0), (adapters[1], 2), (adapters[0], 1), (None, 0)):
+        worker.publish(adapter)
+        (group,) = worker.sample(prompts[:1], n=2, temperature=1.0, seed=0)
+        assert {r.policy_version for r in group.rollouts} == {version}
+
+
+def test_an_adapter_under_other_names_is_refused_and_the_old_one_stays(
+    worker: RolloutWorker, prompts: list[Prompt], adapters: list[Adapter]
+) -> None:
+    worker.publish(adapters[0])
+    before = worker.sample(prompts, n=1, temperature=0.0, seed=0)
+    lost = {f"base_model.other.{name}": tensor for name, tensor in adapters[1].tensors.items()}
+    with pytest.raises(PublishError, match=r"vLLM ignores \d+ modules of policy version 2"):
+        worker.publish(replace(adapters[1], tensors=lost))
+    after = worker.sample(prompts, n=1, temperature=0.0, seed=0)
+    assert rollouts(after) == rollouts(before)
+    assert after[0].rollouts[0].policy_version == 1
+
+
+def test_one_lost_module_is_enough_to_refuse(
+    worker: RolloutWorker, adapters: list[Adapter]
+) -> None:
+    tensors = {
+        name.replace("layers.1.self_attn.o_proj", "layers.9.self_attn.o_proj"): tensor
+        for name, tensor in adapters[0].tensors.items()
+    }
+    with pytest.raises(PublishError, match="vLLM ignores 1 modules"):
+        worker.publish(replace(adapters[0], tensors=tensors))
+
+
+def test_every_rollout_ends_with_the_end_token_or_at_its_route_s_limit(
+    worker: RolloutWorker, policy: Policy, prompts: list[Prompt], config: Config
+) -> None:
+    limits = {Route.EXPLICIT: config.model.max_new_tokens_explicit}
+    limits[Route.DIRECT] = config.model.max_new_tokens_direct
+    groups = worker.sample(prompts, n=16, temperature=1.0, seed=1)
+    assert [g.prompt for g in groups] == prompts
+    seen = set()
+    for group in groups:
+        for rollout in group.rollouts:
+            seen.add(rollout.stop)
+            ended = rollout.stop is StopReason.EOS
+            assert rollout.token_ids.count(policy.eos_id) == ended
+            assert (rollout.token_ids[-1] == policy.eos_id) == ended
+            assert ended or len(rollout.token_ids) == limits[group.prompt.route]
+            assert rollout.text == policy.decode(rollout.token_ids)
+            assert "<|im_end|>" not in rollout.text
+    assert seen == {StopReason.EOS, StopReason.LENGTH}
+
+
+def test_no_sound_or_picture_token_is_ever_sampled(
+    worker: RolloutWorker, policy: Policy, prompts: list[Prompt]
+) -> None:
+    """A random model gives each of 600 tokens about the same chance, at 2 almost exactly."""
+    groups = worker.sample(prompts, n=16, temperature=2.0, seed=2)
+    said = [i for _, ids, _ in rollouts(groups) for i in ids]
+    assert len(said) > 2_000
+    assert not set(said) & set(policy.banned_ids)
+
+
+def test_same_seed_same_draws_whoever_sits_beside(
+    worker: RolloutWorker, prompts: list[Prompt]
+) -> None:
+    first = worker.sample(prompts, n=4, temperature=1.0, seed=3)
+    assert rollouts(worker.sample(prompts, n=4, temperature=1.0, seed=3)) == rollouts(first)
+    alone = worker.sample(prompts[4:5], n=4, temperature=1.0, seed=3)
+    assert [r.token_ids for r in alone[0].rollouts] == [r.token_ids for r in first[4].rollouts]
+    other = worker.sample(prompts, n=4, temperature=1.0, seed=4)
+    assert [ids for _, ids, _ in rollouts(other)] != [ids for _, ids, _ in rollouts(first)]
+    assert all(len({r.token_ids for r in g.rollouts}) == 4 for g in first)
+
+
+def test_temperature_0_says_the_same_whatever_the_seed(
+    worker: RolloutWorker, prompts: list[Prompt]
+) -> None:
+    first = worker.sample(prompts, n=1, temperature=0.0, seed=0)
+    assert rollouts(worker.sample(prompts, n=1, temperature=0.0, seed=9)) == rollouts(first)
+
+
+def test_choice_is_the_learner_s_most_probable_option(
+    worker: RolloutWorker, policy: Policy, prompts: list[Prompt], adapters: list[Adapter]
+) -> None:
+    firsts = [policy.chat.encode(option)[0] for option in OPTIONS]
+    prefix = policy.chat.encode(EMOTION_PREFIX)
+    picked = set()
+    for adapter in adapters:
+        worker.publish(adapter)
+        policy.load_adapter(adapter)
+        chosen = worker.choose(prompts, prefix=EMOTION_PREFIX, options=OPTIONS)
+        for prompt, choice in zip(prompts, chosen, strict=True):
+            rows = [policy.sequence(prompt, (*prefix, first)) for first in firsts]
+            with torch.no_grad():
+                logprobs, _entropy = policy(policy.pack(rows))
+            assert choice == OPTIONS[int(logprobs[:, -1].argmax())]
+        picked |= set(chosen)
+    assert len(picked) > 1, "a constant choice would prove little"
+
+
+def test_options_that_begin_alike_are_named(worker: RolloutWorker, prompts: list[Prompt]) -> None:
+    with pytest.raises(InputError, match="options ' happy' and ' happy again' begin with the same"):
+        worker.choose(prompts, prefix=EMOTION_PREFIX, options=(" happy", " sad", " happy again"))
+
+
+def test_a_clip_that_leaves_no_room_is_named(worker: RolloutWorker, tmp_path: Path) -> None:
+    long = make_utterance(tmp_path, "long", 16_000 * 12)
+    with pytest.raises(InputError, match=r"'long/direct'.*cluster\.max_model_len=256"):
+        worker.sample([Prompt(utterance=long, route=Route.DIRECT)], n=1, temperature=1.0, seed=0)
+
+
+def test_describes_itself(worker: RolloutWorker) -> None:
+    told = worker.describe()
+    assert told["pid"] == os.getpid()
+    assert told["vllm"]
+    assert 0.1 < told["rss_gib"] < 16

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sounds import an_utterance, write_sine
+
+from cogaudio_rl.config import Config, DataConfig
+from cogaudio_rl.data.audio import probe_audio
+from cogaudio_rl.data.load import labels, load_splits
+from cogaudio_rl.data.manifest import Splits, write_manifest
+from cogaudio_rl.errors import DataError
+from cogaudio_rl.types import LIME_EMOTIONS, Utterance
+
+TINY = {"train_utterances": 7, "rl_utterances": 7, "test_families": 1, "chinese_utterances": 0}
+
+
+def quiet(done: int, total: int) -> None:
+    del done, total
+
+
+def a_run(**source: object) -> Config:
+    return Config(data=DataConfig.model_validate(source))
+
+
+def spoken(root: Path, name: str, text_id: str, **audio: int) -> Utterance:
+    ref, _ = probe_audio(write_sine(root / "audio" / f"{name}.wav", **audio))
+    return dataclasses.replace(an_utterance(name, text_id=text_id), audio=ref)
+
+
+def a_corpus(root: Path) -> dict[str, list[Utterance]]:
+    return {
+        "train": [spoken(root, "u0", "t0")],
+        "rl": [spoken(root, "u1", "t0")],
+        "test": [spoken(root, "u2", "t1")],
+    }
+
+
+def write(root: Path, corpus: dict[str, Sequence[Utterance]] | dict[str, list[Utterance]]) -> Path:
+    for split, utterances in corpus.items():
+        write_manifest(root / f"{split}.jsonl", utterances)
+    return root
+
+
+def test_lime_mini_is_made_in_the_run_folder_once(tmp_path: Path) -> None:
+    config, told = a_run(**TINY), []
+    made = load_splits(config, tmp_path, lambda done, total: told.append((done, total)))
+    assert (tmp_path / "data" / "stats.json").is_file()
+    assert told[-1] == (21, 21)
+    assert labels(made) == LIME_EMOTIONS
+    assert load_splits(config, tmp_path, lambda *_: pytest.fail("made again")) == made
+    elsewhere = a_run(**TINY, root=tmp_path / "data")
+    assert load_splits(elsewhere, tmp_path / "other", quiet) == made
+
+
+def test_manifests_are_read(tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path)
+    splits = load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
+    assert splits.train == tuple(corpus["train"])
+    assert splits.test == tuple(corpus["test"])
+
+
+def test_emodb_is_read(tmp_path: Path) -> None:
+    for name in ("03a01Fa", "08a01Wa", "09a01Na"):
+        write_sine(tmp_path / f"{name}.wav")
+    splits = load_splits(a_run(kind="emodb", root=tmp_path), tmp_path, quiet)
+    assert labels(splits) == ("neutral", "happy", "angry")
+
+
+def test_labels_come_in_the_papers_order_and_boredom_last() -> None:
+    def only(emotion: str) -> tuple[Utterance, ...]:
+        return (an_utterance(emotion=emotion),)
+
+    found = labels(Splits(train=only("boredom"), rl=only("sad"), test=only("happy")))
+    assert found == ("happy", "sad", "boredom")
+
+
+@pytest.mark.parametrize("split", ["train", "rl", "test"])
+def test_an_empty_split_is_named(split: str, tmp_path: Path) -> None:
+    root = write(tmp_path, {**a_corpus(tmp_path), split: []})
+    with pytest.raises(DataError, match=f"split '{split}' is empty"):
+        load_splits(a_run(kind="manifest", root=root), tmp_path, quiet)
+
+
+@pytest.mark.parametrize("split", ["train", "rl"])
+def test_texts_in_two_splits_are_refused(split: str, tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path)
+    corpus[split].append(dataclasses.replace(corpus["test"][0], id="again"))
+    with pytest.raises(DataError, match=f"text_id 't1' is in split '{split}' and in split 'test'"):
+        load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
+
+
+def test_voices_in_two_splits_are_refused_for_lime(tmp_path: Path) -> None:
+    root = write(tmp_path, a_corpus(tmp_path))
+    with pytest.raises(DataError, match="speaker 's0' is in split 'train' and in split 'test'"):
+        load_splits(a_run(kind="lime_mini", root=root), tmp_path, quiet)
+
+
+def test_missing_audio_is_named_before_anything_runs(tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path)
+    Path(corpus["test"][0].audio.path).unlink()
+    with pytest.raises(DataError, match=r"u2\.wav' does not exist"):
+        load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
+
+
+def test_unreadable_audio_is_named_before_anything_runs(tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path)
+    Path(corpus["rl"][0].audio.path).write_bytes(b"RIFF, and then nothing")
+    with pytest.raises(DataError, match=r"u1\.wav' cannot be read"):
+        load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
+
+
+def test_audio_that_is_not_what_its_manifest_says_is_named(tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path)
+    write_sine(Path(corpus["train"][0].audio.path), seconds=1.0)
+    expected = r"16000 samples at 16000 Hz, but its manifest says 8000 samples"
+    with pytest.raises(DataError, match=expected):
+        load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
+
+
+def test_conversions_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = a_corpus(tmp_path)
+    corpus["train"] = [spoken(tmp_path, f"low{i}", "t0", rate_hz=8_000) for i in range(3)]
+    with caplog.at_level(logging.WARNING):
+        load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
+    (message,) = caplog.messages
+    assert message.startswith("3 audio files: resampled from 8000 Hz to 16000 Hz (first: ")
+
+
+@pytest.mark.parametrize("kind", ["manifest", "lime_mini"])
+def test_a_folder_without_manifests_is_named(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.jsonl' does not exist"):
+        load_splits(a_run(kind=kind, root=tmp_path), tmp_path, quiet)
+    with pytest.raises(DataError, match=r"absent' does not exist"):
+        load_splits(a_run(kind=kind, root=tmp_path / "absent"), tmp_path, quiet)
+
+
+def test_manifests_need_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.root is not set"):
+        load_splits(a_run(kind="manifest"), tmp_path, quiet)

@@ -1,0 +1,67 @@
+"""Both ends of the loop build their prompts from one place; here it meets the real encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_backbone import make_backbone, make_utterance
+
+from cogaudio_rl import prompts
+from cogaudio_rl.config import ModelConfig
+from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.models.chat import Chat, open_processor
+from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.types import Route
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    folder = make_backbone(tmp_path_factory.mktemp("backbone"))
+    return Policy.load(ModelConfig(path=str(folder)))
+
+
+@pytest.mark.parametrize("num_samples", [3_200, 3_201, 12_345, 16_000, 47_999, 31 * 16_000])
+def test_audio_tokens_counted_from_samples_are_those_the_encoder_makes(
+    policy: Policy, tmp_path: Path, num_samples: int
+) -> None:
+    utterance = make_utterance(tmp_path, "u", num_samples)
+    (heard,) = policy.hear([utterance])
+    assert policy.chat.num_audio_tokens(num_samples) == heard.shape[0]
+
+
+def test_prompt_holds_the_route_s_words_and_one_placeholder_per_audio_token(policy: Policy) -> None:
+    for route in Route:
+        ids = policy.chat.prompt_ids(route, 7)
+        assert ids.count(policy.audio_id) == 7
+        assert prompts.for_route(route) in policy.chat.decode(ids)
+
+
+def test_every_sound_and_picture_token_is_banned_and_the_end_token_is_not(policy: Policy) -> None:
+    special = policy.tokenizer.convert_tokens_to_ids(
+        ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|IMAGE|>", "<|VIDEO|>", "<|vision_bos|>"]
+    )
+    assert set(special) <= set(policy.chat.banned_ids)
+    assert policy.eos_id not in policy.chat.banned_ids
+
+
+def test_decoding_gives_back_what_was_encoded(policy: Policy) -> None:
+    text = "<thought>\nEmotion: happy\n</thought>"
+    assert policy.decode(policy.response_ids(text)) == text
+
+
+def test_a_template_without_sound_is_named(policy: Policy) -> None:
+    class Deaf:
+        tokenizer = policy.tokenizer
+        audio_token = "<|AUDIO|>"
+
+        def apply_chat_template(self, *_args: object, **_options: object) -> str:
+            return "no sound here"
+
+    with pytest.raises(CheckpointError, match="'deaf' must hold one audio token"):
+        Chat(Deaf(), name="deaf").prompt_ids(Route.DIRECT)
+
+
+def test_a_folder_without_processor_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="'nowhere' cannot be loaded"):
+        open_processor(tmp_path, name="nowhere")
