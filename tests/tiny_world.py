@@ -28,10 +28,17 @@ def make_checkpoint(folder: Path) -> Path:
     thinker = tiny.build_thinker(
         tokenizer, seed=0, hidden=32, layers=2, encoder_layers=1, heads=2
     )
-    with torch.no_grad():
-        thinker.lm_head.weight.mul_(6)  # a frozen head this narrow could not say anything with certainty
+    _enliven(thinker)
     tiny.save_checkpoint(thinker, tiny.build_processor(tokenizer), folder, dtype=torch.float32)
     return folder
+
+
+@torch.no_grad()
+def _enliven(thinker: torch.nn.Module) -> None:
+    """Wake a narrow language model: frozen at transformers' 0.02 it could say nothing for certain."""
+    for name, parameter in thinker.named_parameters():
+        if parameter.dim() >= 2 and name.startswith(("model.", "lm_head.")):
+            parameter.mul_(15 if name.startswith("lm_head.") else 10)
 
 
 def make_utterances(folder: Path, count: int) -> list[Utterance]:

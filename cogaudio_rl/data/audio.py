@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,5 +79,8 @@ def log_conversions(notes: Mapping[str, Sequence[str]]) -> None:
 def write_audio(path: Path, sound: npt.NDArray[np.float32]) -> AudioRef:
     """Write 16 kHz mono FLAC and return where it lies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound, SAMPLE_RATE_HZ, subtype="PCM_16")
+    # Through memory: soundfile waits for the disk after every file it writes itself.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, sound, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    path.write_bytes(encoded.getbuffer())
     return AudioRef(path=str(path), sample_rate_hz=SAMPLE_RATE_HZ, num_samples=len(sound))

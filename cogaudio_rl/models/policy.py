@@ -32,6 +32,14 @@ BUILTIN = "builtin:tiny-omni"
 CACHED_CLIPS = 20_000
 
 
+def quiet_transformers() -> None:
+    """No bars or notes of transformers' own among ours; its errors still come as exceptions."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def resolve_checkpoint(path: str) -> Path:
     """The folder of a backbone. Raises CheckpointError when there is none or it is another model."""
     if path == BUILTIN:
@@ -100,6 +108,7 @@ class Policy(nn.Module):
         from peft import LoraConfig, get_peft_model
         from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
+        quiet_transformers()
         folder = resolve_checkpoint(config.path)
         dtype = getattr(torch, config.dtype)
         try:

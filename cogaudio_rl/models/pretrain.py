@@ -24,6 +24,7 @@ from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.synthesise import Prosody
 from cogaudio_rl.models import tiny
 from cogaudio_rl.models.ears import EarTraining
+from cogaudio_rl.models.policy import quiet_transformers
 from cogaudio_rl.seeding import rng_for, seed_for
 from cogaudio_rl.types import Route
 
@@ -436,6 +437,7 @@ def make_base(
     The pool of clips grows while training runs, a few new ones every step, so that training starts
     at once and hears ever more.
     """
+    quiet_transformers()
     torch.set_num_threads(settings.threads)
     tokenizer = tiny.build_tokenizer(tokenizer_corpus(), vocab_size=VOCAB_SIZE)
     processor = tiny.build_processor(tokenizer)

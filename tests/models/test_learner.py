@@ -85,7 +85,7 @@ def test_metrics_of_an_on_policy_update(checkpoint: Path, samples: list[Sample])
     assert metrics["policy/ratio_max_dev"] > metrics["policy/logprob_gap"]
     assert metrics["policy/kl"] >= 0
     assert 0 < metrics["policy/entropy"] < math.log(500)
-    assert metrics["policy/gate_attenuated"] == 0.0
+    assert 0 <= metrics["policy/gate_attenuated"] < 0.2
 
 
 def test_gap_and_gate_see_a_sampler_with_other_weights(
