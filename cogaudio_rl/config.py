@@ -273,7 +273,9 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {recipe!r} is not valid YAML: {str(error).splitlines()[0]}") from None
+        raise ConfigError(
+            f"recipe {recipe!r} is not valid YAML: {str(error).splitlines()[0]}"
+        ) from None
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {recipe!r} must hold a mapping, got {type(raw).__name__}")
     base = raw.pop("base", None)

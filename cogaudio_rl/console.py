@@ -56,7 +56,9 @@ class Console:
             task = bar.add_task(what, total=None, facts="")
 
             def show(step: int, total: int, values: Mapping[str, float]) -> None:
-                facts = " ".join(f"{name} {values[k]:.3g}" for k, name in _SHOWN.items() if k in values)
+                facts = " ".join(
+                    f"{name} {values[k]:.3g}" for k, name in _SHOWN.items() if k in values
+                )
                 bar.update(task, completed=step, total=total, facts=facts)
 
             yield show

@@ -1,13 +1,13 @@
 """The folder of one run: what is where, what is already done, and how to go on.
 
-    config.yaml        the resolved config
-    state.json         stages that are finished, and the last RL checkpoint
-    metrics.jsonl      one line per step; tb/ holds the same for TensorBoard
-    data/              the corpus, where the recipe makes one
-    checkpoints/       stage1, stage2, stage3/step-N, each a PEFT adapter
-    rollouts/          sampled rollouts with their scores, as JSON lines
-    eval/              one JSON file per evaluated model
-    report.html, report.json
+config.yaml        the resolved config
+state.json         stages that are finished, and the last RL checkpoint
+metrics.jsonl      one line per step; tb/ holds the same for TensorBoard
+data/              the corpus, where the recipe makes one
+checkpoints/       stage1, stage2, stage3/step-N, each a PEFT adapter
+rollouts/          sampled rollouts with their scores, as JSON lines
+eval/              one JSON file per evaluated model
+report.html, report.json
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class RunFolder:
         there = folder.path.exists() and any(folder.path.iterdir())
         if there and overwrite:
             if not (folder.path / "config.yaml").is_file():
-                raise DataError(f"{str(folder.path)!r} is not a run folder; refusing to overwrite it")
+                raise DataError(
+                    f"{str(folder.path)!r} is not a run folder; refusing to overwrite it"
+                )
             shutil.rmtree(folder.path)
         elif there and not resume:
             raise DataError(

@@ -10,7 +10,11 @@ from cogaudio_rl.eips import ParseFailure, parse, parse_direct, render, render_d
 from cogaudio_rl.types import EipsResponse
 
 _LINE = (
-    st.text(alphabet=st.characters(blacklist_categories=("Cc", "Zl", "Zp", "Cs"), blacklist_characters="<>"))
+    st.text(
+        alphabet=st.characters(
+            blacklist_categories=("Cc", "Zl", "Zp", "Cs"), blacklist_characters="<>"
+        )
+    )
     .map(str.strip)
     .filter(lambda s: s and len(s.splitlines()) == 1)
 )
@@ -23,7 +27,13 @@ ANSWER = EipsResponse(
 )
 
 
-@given(emotion=st.sampled_from(["sad", "fear"]), intent=_LINE, psychology=_LINE, strategy=_LINE, response=_LINE)
+@given(
+    emotion=st.sampled_from(["sad", "fear"]),
+    intent=_LINE,
+    psychology=_LINE,
+    strategy=_LINE,
+    response=_LINE,
+)
 def test_what_is_rendered_parses_back(
     emotion: str, intent: str, psychology: str, strategy: str, response: str
 ) -> None:

@@ -25,9 +25,7 @@ def make_checkpoint(folder: Path) -> Path:
         for e in LIME_EMOTIONS
     ]
     tokenizer = tiny.build_tokenizer(corpus, vocab_size=500)
-    thinker = tiny.build_thinker(
-        tokenizer, seed=0, hidden=32, layers=2, encoder_layers=1, heads=2
-    )
+    thinker = tiny.build_thinker(tokenizer, seed=0, hidden=32, layers=2, encoder_layers=1, heads=2)
     _enliven(thinker)
     tiny.save_checkpoint(thinker, tiny.build_processor(tokenizer), folder, dtype=torch.float32)
     return folder
@@ -46,7 +44,10 @@ def make_utterances(folder: Path, count: int) -> list[Utterance]:
     sentences, found = author.split_sentences("en")["train"], list[Utterance]()
     for i in range(count):
         rng, sentence = rng_for(0, "tiny world", i), sentences[i // 7]
-        emotion, voice = LIME_EMOTIONS[i % 7], synthesise.draw_voice("train", rng_for(0, "voice", i))
+        emotion, voice = (
+            LIME_EMOTIONS[i % 7],
+            synthesise.draw_voice("train", rng_for(0, "voice", i)),
+        )
         manner = synthesise.prosody_for(emotion, "mid", rng)
         sound = synthesise.speak(sentence.text, voice=voice, language="en", prosody=manner, rng=rng)
         found.append(

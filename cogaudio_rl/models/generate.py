@@ -113,7 +113,9 @@ class LocalSampler:
         was_training = policy.training
         policy.eval()
         generators = [
-            torch.Generator().manual_seed(seed_for(seed, p.id, i)) for p in prompts for i in range(n)
+            torch.Generator().manual_seed(seed_for(seed, p.id, i))
+            for p in prompts
+            for i in range(n)
         ]
         with self._as_published():
             logits, cache, mask = self._prefill([policy.sequence(p, ()) for p in prompts])
@@ -130,13 +132,17 @@ class LocalSampler:
                 if bool(done.all()):
                     break
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-                hidden = policy.inner().model(
-                    input_ids=token[:, None],
-                    attention_mask=mask,
-                    position_ids=_positions(mask)[..., -1:],
-                    past_key_values=cache,
-                    use_cache=True,
-                ).last_hidden_state[:, -1]
+                hidden = (
+                    policy.inner()
+                    .model(
+                        input_ids=token[:, None],
+                        attention_mask=mask,
+                        position_ids=_positions(mask)[..., -1:],
+                        past_key_values=cache,
+                        use_cache=True,
+                    )
+                    .last_hidden_state[:, -1]
+                )
                 logits = policy.inner().lm_head(hidden).float()
         policy.train(was_training)
         rows = [
@@ -146,7 +152,8 @@ class LocalSampler:
             )
         ]
         return [
-            Group(prompt=p, rollouts=tuple(rows[i * n : (i + 1) * n])) for i, p in enumerate(prompts)
+            Group(prompt=p, rollouts=tuple(rows[i * n : (i + 1) * n]))
+            for i, p in enumerate(prompts)
         ]
 
     def _rollout(self, tokens: list[int], logprobs: list[float]) -> Rollout:

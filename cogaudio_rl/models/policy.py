@@ -48,7 +48,9 @@ def resolve_checkpoint(path: str) -> Path:
         folder = Path(path)
     config = folder / "config.json"
     if not config.is_file():
-        raise CheckpointError(f"model.path {path!r} holds no config.json; give a Qwen2.5-Omni folder")
+        raise CheckpointError(
+            f"model.path {path!r} holds no config.json; give a Qwen2.5-Omni folder"
+        )
     try:
         declared = (json.loads(config.read_text("utf-8")).get("architectures") or ["none"])[0]
     except json.JSONDecodeError:
@@ -282,7 +284,9 @@ class Policy(nn.Module):
         given: dict[str, Any] = dict(adapter.tensors)
         for name in sorted(set(own) ^ set(given)):
             side = "lacks" if name in own else "has an unknown"
-            raise CheckpointError(f"the adapter {side} tensor {name!r}; is it of another architecture?")
+            raise CheckpointError(
+                f"the adapter {side} tensor {name!r}; is it of another architecture?"
+            )
         for name, tensor in own.items():
             if tuple(given[name].shape) != tuple(tensor.shape):
                 raise CheckpointError(

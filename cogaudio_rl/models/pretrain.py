@@ -154,7 +154,9 @@ class TextSource:
 
         kind = rng.random()
         if kind < 0.25:
-            words = " ".join(f"{annotation().response} {pick(self.sentences).text}" for _ in range(2)).split()
+            words = " ".join(
+                f"{annotation().response} {pick(self.sentences).text}" for _ in range(2)
+            ).split()
             return " ".join(pick(words) for _ in range(int(rng.integers(4, 14))))
         if kind < 0.45:
             return eips.render_direct(annotation().response)
@@ -177,7 +179,11 @@ def tokenizer_corpus() -> list[str]:
     for _ in range(400):
         u = rng.uniform(-1, 1, 4)
         lines.append(
-            describe(Prosody(pitch=42 * u[0], pace=0.44 * u[1], loudness_db=11 * u[2], movement=50 * u[3]))
+            describe(
+                Prosody(
+                    pitch=42 * u[0], pace=0.44 * u[1], loudness_db=11 * u[2], movement=50 * u[3]
+                )
+            )
         )
     lines += [f"user\nassistant\n{p}" for p in (TRANSCRIBE, DESCRIBE, REPLY, REPEAT)] * 80
     lines += [f"user\nassistant\n{prompts.for_route(route)}" for route in Route] * 80
@@ -314,7 +320,7 @@ def hearing(thinker: Any, maker: ExampleMaker, clips: list[Clip], pad_id: int) -
         written = [maker.audio(c, [(TRANSCRIBE, c.sentence.text)]) for c in part]
         logits, targets = said_logits(thinker, collate(written, pad_id))
         right = iter((logits.argmax(-1) == targets).tolist())
-        exact += [all([next(right) for _ in range(sum(e.spoken))]) for e in written]
+        exact += [all(next(right) for _ in range(sum(e.spoken))) for e in written]
         described = [maker.audio(c, [(DESCRIBE, describe(c.prosody))]) for c in part]
         logits, targets = said_logits(thinker, collate(described, pad_id))
         pairs = [
@@ -324,7 +330,9 @@ def hearing(thinker: Any, maker: ExampleMaker, clips: list[Clip], pad_id: int) -
         ]
         for i, (said, meant) in enumerate(pairs):
             levels[list(_LEVELS)[i % len(_LEVELS)]].append(three.get(said) == three[meant])
-    return {"exact": float(np.mean(exact))} | {k.lower(): float(np.mean(v)) for k, v in levels.items()}
+    return {"exact": float(np.mean(exact))} | {
+        k.lower(): float(np.mean(v)) for k, v in levels.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -446,7 +454,8 @@ def make_base(
     extractor.chunk_length, extractor.n_samples = 5, 5 * synthesise.SAMPLE_RATE_HZ
     thinker = tiny.build_thinker(tokenizer, seed=settings.seed)
     maker, text, pad = ExampleMaker(tokenizer), TextSource(), tokenizer.pad_token_id
-    report(f"vocabulary {len(tokenizer)}, {sum(p.numel() for p in thinker.parameters()) / 1e6:.2f}M parameters")
+    size = sum(p.numel() for p in thinker.parameters())
+    report(f"vocabulary {len(tokenizer)}, {size / 1e6:.2f}M parameters")
     thinker.visual.requires_grad_(False)
     rng = rng_for(settings.seed, "pretrain")
     pool = [draw_clip("train", extractor, rng, fragments=_FRAGMENTS) for _ in range(1500)]
@@ -454,14 +463,14 @@ def make_base(
     train_ears(thinker.audio_tower, pool, extractor, settings, rng, report)
     _float32_attention(thinker)
     master = MasterWeights(thinker)
-    optimiser = torch.optim.AdamW(master.parameters, settings.learning_rate, (0.9, 0.98), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(
+        master.parameters, settings.learning_rate, (0.9, 0.98), weight_decay=0.01
+    )
     losses: dict[str, float] = {}
     started = time.monotonic()
     for step in range(settings.steps):
         if len(pool) < settings.pool_size:
-            pool += [
-                draw_clip("train", extractor, rng, fragments=_FRAGMENTS) for _ in range(4)
-            ]
+            pool += [draw_clip("train", extractor, rng, fragments=_FRAGMENTS) for _ in range(4)]
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings.steps)
         # One task a step keeps lengths alike, so little of a batch is padding.
@@ -493,6 +502,8 @@ def make_base(
             minutes = (time.monotonic() - started) / 60
             shown = {k: round(v, 3) for k, v in (losses | heard).items()}
             report(f"step {step + 1}/{settings.steps} {minutes:.1f} min pool {len(pool)} {shown}")
-            tiny.save_checkpoint(thinker, tiny.build_processor(tokenizer), folder, dtype=torch.float16)
+            tiny.save_checkpoint(
+                thinker, tiny.build_processor(tokenizer), folder, dtype=torch.float16
+            )
     thinker.eval()
     return hearing(thinker, maker, check, pad)

@@ -27,7 +27,7 @@ from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.eval.console import print_table
 from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
-from cogaudio_rl.eval.run import evaluate
+from cogaudio_rl.eval.run import Scorer, evaluate
 from cogaudio_rl.eval.scorer import TestScorer
 from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
@@ -104,7 +104,9 @@ class Pipeline:
     def splits(self) -> Splits:
         """The utterances; made or read on first use."""
         if self._splits is None:
-            self.console.stage("data: the same words in seven tones of voice, split by text and by voice")
+            self.console.stage(
+                "data: the same words in seven tones of voice, split by text and by voice"
+            )
             with self.console.progress("utterances") as advance:
                 self._splits = load_splits(self.config, self.run.path, progress=advance)
         return self._splits
@@ -119,7 +121,9 @@ class Pipeline:
         """Make the backbone from nothing, where it is not there yet."""
         if self.run.is_done("base"):
             return
-        self.console.stage("base: a small thinker that learns to hear and read, never emotion (hours)")
+        self.console.stage(
+            "base: a small thinker that learns to hear and read, never emotion (hours)"
+        )
         with self._stage("base"):
             make_base(folder, PretrainSettings(), self.console.note)
 
@@ -210,9 +214,9 @@ class Pipeline:
 
     def evaluate(self, models: Mapping[str, Path | None]) -> dict[str, ModelResult]:
         """Measure each model (name → adapter folder, None for the base) on the test split."""
-        config = self.config
-        test = self.splits.test
-        self.console.stage("evaluation: unseen sentences in unseen voices, by a scorer RL never met")
+        self.console.stage(
+            "evaluation: unseen sentences in unseen voices, by a scorer RL never met"
+        )
         names, silence, scorer = labels(self.splits), self._silence(), TestScorer()
         results: dict[str, ModelResult] = {}
         for name, folder in models.items():
@@ -222,27 +226,36 @@ class Pipeline:
                 continue
             if folder is not None and not folder.is_dir():
                 raise CheckpointError(f"checkpoint {str(folder)!r} of model {name} does not exist")
-            services = self.backend.services()
             with self._stage(f"eval-{name}"), self.console.progress(f"model {name}") as advance:
-
-                async def measure(folder: Path | None = folder, advance: Callable[..., None] = advance) -> ModelResult:
-                    await services.sampler.publish(load_adapter(folder) if folder else None)
-                    return await evaluate(
-                        services.sampler,
-                        test,
-                        scorer,
-                        config.eval,
-                        labels=names,
-                        silence=silence,
-                        seed=config.seed,
-                        progress=advance,
-                    )
-
-                results[name] = asyncio.run(measure())
+                results[name] = asyncio.run(self._measure(folder, scorer, names, silence, advance))
                 save_result(results[name], kept)
         return results
 
-    def report(self, results: Mapping[str, ModelResult], *, wall_s: float, peak_rss_gib: float) -> None:
+    async def _measure(
+        self,
+        folder: Path | None,
+        scorer: Scorer,
+        names: Sequence[str],
+        silence: AudioRef,
+        advance: Callable[[int, int], None],
+    ) -> ModelResult:
+        """One model's answers; its adapter stays published until the next one's."""
+        sampler = self.backend.services().sampler
+        await sampler.publish(load_adapter(folder) if folder else None)
+        return await evaluate(
+            sampler,
+            self.splits.test,
+            scorer,
+            self.config.eval,
+            labels=names,
+            silence=silence,
+            seed=self.config.seed,
+            progress=advance,
+        )
+
+    def report(
+        self, results: Mapping[str, ModelResult], *, wall_s: float, peak_rss_gib: float
+    ) -> None:
         """Write report.json and report.html and show the table."""
         facts = RunFacts(
             name=self.config.name,
@@ -299,4 +312,3 @@ def run_all(pipeline: Pipeline, *, peak_rss_gib: Callable[[], float]) -> None:
     finally:
         peak = max(peak_rss_gib(), run.state.get("peak_rss_gib", 0.0))
         run.update_state(wall_s=wall(), peak_rss_gib=peak)
-

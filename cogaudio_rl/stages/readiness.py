@@ -33,8 +33,10 @@ class Readiness:
             f"parses {self.parse_share:.2f}, deepest replies {self.best_share:.2f}, "
             f"reward spread {self.spread:.3f}, zero-spread groups {self.zero_spread_share:.2f}"
         )
-        return f"ready for RL: {facts}" if self.ready else f"NOT ready for RL: {facts}. " + "; ".join(
-            self.problems
+        return (
+            f"ready for RL: {facts}"
+            if self.ready
+            else f"NOT ready for RL: {facts}. " + "; ".join(self.problems)
         )
 
 

@@ -158,9 +158,7 @@ async def test_local_learner_is_a_learner(
 ) -> None:
     config = make_config(checkpoint)
     learner = LocalLearner(make_policy(config), config)
-    groups = [
-        Group(prompt=s.prompt, rollouts=(s.rollout, s.rollout)) for s in samples[:2]
-    ]
+    groups = [Group(prompt=s.prompt, rollouts=(s.rollout, s.rollout)) for s in samples[:2]]
     rows = await learner.logprobs(groups)
     for group, row in zip(groups, rows, strict=True):
         for rollout, logprobs in zip(group.rollouts, row, strict=True):

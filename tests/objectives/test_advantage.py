@@ -39,7 +39,8 @@ def test_golden_two_rewards() -> None:
 def test_takes_any_one_dimensional_rewards(make: type) -> None:
     advantages = group_advantages(make([0.0, 0.5, 1.0]), eps=0.0)
     assert advantages == pytest.approx((-1, 0, 1))
-    assert advantages is not None and all(type(a) is float for a in advantages)
+    assert advantages is not None
+    assert all(type(a) is float for a in advantages)
 
 
 @settings(max_examples=40, deadline=None)

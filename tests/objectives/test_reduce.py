@@ -106,7 +106,8 @@ def test_nothing_to_average_is_zero(reduction: Reduction) -> None:
     loss = reduction(loss_BT, torch.zeros(2, 3))
     loss.backward()
     assert loss.item() == 0
-    assert loss_BT.grad is not None and not loss_BT.grad.any()
+    assert loss_BT.grad is not None
+    assert not loss_BT.grad.any()
     assert reduction(torch.ones(0, 3), torch.ones(0, 3)).item() == 0
     assert reduction(torch.ones(2, 0), torch.ones(2, 0)).item() == 0
 
@@ -138,7 +139,8 @@ def test_masked_losses_are_never_read(reduction: Reduction, garbage: float) -> N
     loss = reduction(loss_BT, torch.tensor([[1, 0], [1, 1]]))
     loss.backward()
     assert loss.item() == pytest.approx(2.5 if reduction is sequence_mean else 3.0)
-    assert loss_BT.grad is not None and bool(loss_BT.grad.isfinite().all())
+    assert loss_BT.grad is not None
+    assert bool(loss_BT.grad.isfinite().all())
 
 
 @REDUCTIONS

@@ -61,9 +61,14 @@ class CoinSampler:
     async def sample(
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
-        return [Group(prompt=p, rollouts=tuple(self._say(p, seed, i) for i in range(n))) for p in prompts_P]
+        return [
+            Group(prompt=p, rollouts=tuple(self._say(p, seed, i) for i in range(n)))
+            for p in prompts_P
+        ]
 
-    async def choose(self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]) -> list[str]:
+    async def choose(
+        self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
+    ) -> list[str]:
         raise AssertionError("the loop never chooses")
 
     def _say(self, prompt: Prompt, seed: int, i: int) -> Rollout:
@@ -252,9 +257,13 @@ async def test_a_judge_that_leaves_too_much_unscored_stops_the_run(tmp_path: Pat
         await run(Log(tmp_path), judge=TasteJudge(silent_every=2))
 
 
-def group(rewards: Sequence[float | None], *, version: int = 5) -> tuple[Group, list[Score | Unscored]]:
+def group(
+    rewards: Sequence[float | None], *, version: int = 5
+) -> tuple[Group, list[Score | Unscored]]:
     rollouts = tuple(
-        Rollout(token_ids=(1,), logprobs=(-1.0,), text="", stop=StopReason.EOS, policy_version=version)
+        Rollout(
+            token_ids=(1,), logprobs=(-1.0,), text="", stop=StopReason.EOS, policy_version=version
+        )
         for _ in rewards
     )
     scores: list[Score | Unscored] = [
