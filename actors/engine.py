@@ -13,15 +13,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cogaudio_rl.config import ClusterConfig
+from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.models.engine import ADAM_BETAS, ADAM_EPS
 from cogaudio_rl.models.policy import PackedBatch, Policy
 
 
 def join_process_group(master: str, *, rank: int, world_size: int, timeout_s: float) -> None:
-    """Make torch's process group; ``master`` is rank 0's ``host:port``.
+    """Make torch's process group for a plain actor; ``master`` is rank 0's ``host:port``.
 
     Every collective that takes longer than ``timeout_s`` ends in an error and not in a hang.
     """
+    # Ray shows an actor its own GPU alone, so to DeepSpeed it is always the first.
+    os.environ["LOCAL_RANK"] = "0"
     dist.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo",
         init_method=f"tcp://{master}",
@@ -35,10 +38,16 @@ class DeepSpeedEngine:
     """One rank of ZeRO stage 1 or 2 over torch's AdamW. The process group must be there already.
 
     Only the LoRA weights train, and PEFT keeps them in float32 whatever the backbone's dtype, so
-    DeepSpeed is never asked for mixed precision: gradients add up in float32.
+    DeepSpeed is never asked for mixed precision: gradients add up in float32. Raises ConfigError for
+    another stage: 0 shards nothing, and 3 would shard the frozen backbone, which every rank hears
+    through at its own pace.
     """
 
     def __init__(self, policy: Policy, cluster: ClusterConfig, *, gradient_clip: float) -> None:
+        if cluster.zero_stage not in (1, 2):
+            raise ConfigError(
+                f"cluster.zero_stage must be 1 or 2 to train LoRA, got {cluster.zero_stage}"
+            )
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
         self._engine: Any = _initialise(policy, cluster, gradient_clip)
@@ -86,7 +95,8 @@ def _initialise(policy: Policy, cluster: ClusterConfig, gradient_clip: float) ->
     # DeepSpeed would compile a shared-memory collective with g++ for half a minute; gloo will do.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     adam = {"lr": 0.0, "betas": ADAM_BETAS, "eps": ADAM_EPS, "weight_decay": 0.0}
-    engine, *_ = deepspeed.initialize(
+    initialize: Any = deepspeed.initialize  # its annotations are narrower than what it takes
+    engine, *_ = initialize(
         model=policy,
         model_parameters=[p for _, p in policy.lora_parameters()],
         config={

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ class LearnerWorker:
         from cogaudio_rl.models.policy import Policy
 
         torch.set_num_threads(config.cluster.threads_per_learner)
-        torch.manual_seed(config.seed)  # every rank draws the same fresh LoRA
+        torch.manual_seed(config.seed)  # every rank draws the same LoRA
         self._config, self._rank, self._world_size = config, rank, world_size
         self._policy = Policy.load(config.model)
         self._learner: Any = None
@@ -42,8 +41,6 @@ class LearnerWorker:
         from actors.engine import DeepSpeedEngine, join_process_group
         from cogaudio_rl.models.learner import PolicyLearner
 
-        # Ray shows an actor its own GPU alone, so to DeepSpeed it is always the first.
-        os.environ["LOCAL_RANK"] = "0"
         cluster = self._config.cluster
         join_process_group(
             master, rank=self._rank, world_size=self._world_size, timeout_s=cluster.step_timeout_s

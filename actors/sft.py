@@ -14,6 +14,7 @@ from typing import Any
 from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.errors import CogAudioError, RunError, WaitTimeout
 from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
+from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.sft import LogStep, run_sft
 from cogaudio_rl.types import Utterance
 
@@ -86,7 +87,8 @@ def _train_worker(job: dict[str, Any]) -> None:
 
     config: Config = job["config"]
     torch.set_num_threads(config.cluster.threads_per_learner)
-    torch.manual_seed(config.seed)  # every rank draws the same fresh LoRA
+    # LoRA's A is drawn when it is attached, the same on every rank.
+    torch.manual_seed(seed_for(config.seed, "lora", job["stage"]))
     policy = Policy.load(config.model)
     if job["init"] is not None:
         policy.load_adapter(load_adapter(job["init"]))

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_world import make_checkpoint, make_config, make_policy, make_samples, make_utterances
 
 from cogaudio_rl.config import Config, SftStageConfig
@@ -16,6 +18,8 @@ from cogaudio_rl.errors import CheckpointError, DataError
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.learner import LocalLearner
+from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.sft import run_sft
 from cogaudio_rl.types import Adapter, Group, Utterance
 
@@ -80,7 +84,8 @@ def test_ray_train_equals_one_process(
         init=None, out=tmp_path / "stage2", storage=tmp_path / "ray_train", on_step=on_step, env=ENV,
     )  # fmt: skip
     assert set(Path.home().glob("ray_results/*")) == home_before
-    policy, losses = make_policy(config), list[float]()
+    torch.manual_seed(seed_for(0, "lora", "stage2"))
+    policy, losses = Policy.load(config.model), list[float]()
     run_sft(
         policy, LocalEngine(policy, gradient_clip=1.0), utterances, STAGE, config.sft,
         stage="stage2", seed=0, log=lambda _step, _total, m: losses.append(m["sft/loss"]),
@@ -110,7 +115,7 @@ async def test_learner_group_equals_local_learner(
 
     from actors.learner import LearnerGroup, LearnerWorker
 
-    worker = ray.remote(LearnerWorker).options(num_cpus=0.5, runtime_env={"env_vars": ENV})
+    worker: Any = ray.remote(LearnerWorker).options(num_cpus=0.5, runtime_env={"env_vars": ENV})
     ranks = [worker.remote(config, rank, 2) for rank in range(2)]
     group = LearnerGroup(ranks, config)
     policy = make_policy(config)

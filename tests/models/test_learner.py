@@ -14,7 +14,7 @@ from tiny_world import make_checkpoint, make_config, make_policy, make_samples, 
 from cogaudio_rl.config import Config
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.engine import LocalEngine, rank_share
-from cogaudio_rl.models.learner import LocalLearner, PolicyLearner
+from cogaudio_rl.models.learner import LocalLearner, PolicyLearner, Tally
 from cogaudio_rl.types import Adapter, Group, Sample
 
 
@@ -52,7 +52,7 @@ def test_first_update_follows_the_policy_gradient(checkpoint: Path, samples: lis
     norm = math.sqrt(sum(float((g**2).sum()) for g in by_hand.values()))
 
     learner = learner_for(config)
-    learner._accumulate(samples, _tally(), first_update=True)
+    learner._accumulate(samples, Tally(), first_update=True)
     for name, parameter in learner.policy.lora_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, by_hand[name], rtol=1e-3, atol=1e-6)
@@ -64,7 +64,7 @@ def test_micro_batches_change_nothing(checkpoint: Path, samples: list[Sample]) -
     cut = learner_for(make_config(checkpoint, micro_batch_size=1))
     a, b = whole.update(samples), cut.update(samples)
     assert difference(whole.adapter(), cut.adapter()) < 1e-6
-    assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+    assert a == pytest.approx(b, rel=1e-3, abs=2e-5)  # logprob_gap is rounding itself
 
 
 def test_same_seed_same_last_digit(checkpoint: Path, samples: list[Sample]) -> None:
@@ -192,9 +192,3 @@ def _margin(learner: PolicyLearner, samples: list[Sample]) -> float:
     rows = learner.logprobs(groups)
     means = [s.advantage * float(np.mean(row[0])) for s, row in zip(samples, rows, strict=True)]
     return float(np.mean(means))
-
-
-def _tally() -> object:
-    from cogaudio_rl.models.learner import Tally
-
-    return Tally()
