@@ -474,13 +474,17 @@ def make_base(
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings.steps)
         # One task a step keeps lengths alike, so little of a batch is padding.
-        task = str(rng.choice(("hear", "reply", "read"), p=(0.76, 0.12, 0.12)))
+        task = str(rng.choice(("hear", "reply", "read"), p=(0.64, 0.12, 0.24)))
         examples: list[Example] = []
         for _ in range(settings.batch_size):
             clip = pool[int(rng.integers(len(pool)))]
             if task == "read":
                 line = text.line(rng)
-                examples.append(maker.text(REPEAT + line, line))
+                # With a clip beside it half of the time: what is read has nothing to do with what
+                # is heard, and no voice may come to mean an emotion by chance.
+                turn = (REPEAT + line, line)
+                beside = rng.random() < 0.5
+                examples.append(maker.audio(clip, [turn]) if beside else maker.text(*turn))
             else:
                 while task == "reply" and not clip.whole:
                     clip = pool[int(rng.integers(len(pool)))]
