@@ -88,7 +88,7 @@ def quickstart(
     overrides: Overrides = None,
     from_scratch: Annotated[
         bool,
-        typer.Option("--from-scratch", help="First make the base's weights too (takes hours)."),
+        typer.Option("--from-scratch", help="First make the base's weights too (about 40 minutes)."),
     ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -231,7 +231,7 @@ def make(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
-    """Make the base's weights again, from nothing. It takes hours on one core.
+    """Make the base's weights again, from nothing. It takes about 40 minutes on one core.
 
     It learns to transcribe, to describe a voice, and to answer the words blandly: never emotion.
     Use the result with `model.path=runs/base`.

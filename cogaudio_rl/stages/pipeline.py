@@ -122,7 +122,7 @@ class Pipeline:
         if self.run.is_done("base"):
             return
         self.console.stage(
-            "base: a small thinker that learns to hear and read, never emotion (hours)"
+            "base: a small thinker that learns to hear and read, never emotion (about 40 minutes)"
         )
         with self._stage("base"):
             make_base(folder, PretrainSettings(), self.console.note)
