@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cogaudio_rl import eips
@@ -13,7 +14,16 @@ from cogaudio_rl.data.lime import author, synthesise
 from cogaudio_rl.models import tiny
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.seeding import rng_for
-from cogaudio_rl.types import LIME_EMOTIONS, Prompt, Rollout, Route, Sample, StopReason, Utterance
+from cogaudio_rl.types import (
+    LIME_EMOTIONS,
+    Adapter,
+    Prompt,
+    Rollout,
+    Route,
+    Sample,
+    StopReason,
+    Utterance,
+)
 
 
 def make_checkpoint(folder: Path) -> Path:
@@ -103,3 +113,14 @@ def make_samples(policy: Policy, utterances: list[Utterance], *, group_size: int
                 advantage = float(rng.standard_normal()) + 0.1 * i
                 samples.append(Sample(prompt=prompt, rollout=rollout, advantage=advantage))
     return samples
+
+
+def adapter_gap(a: Adapter, b: Adapter) -> float:
+    """Mean |a - b| over all weights; 0 means equal to the last digit.
+
+    Not the largest: Adam's first step is the gradient's sign, so where a gradient is all rounding one
+    weight may move the other way.
+    """
+    assert set(a.tensors) == set(b.tensors)
+    pairs = [(np.asarray(a.tensors[k]), np.asarray(b.tensors[k])) for k in a.tensors]
+    return float(sum(np.abs(x - y).sum() for x, y in pairs) / sum(x.size for x, _ in pairs))

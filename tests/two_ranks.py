@@ -48,9 +48,9 @@ def rank_main(
         "updates": [dict(u.metrics) for u in updates],
         "versions": [u.policy_version for u in updates],
         "again": dict(again.metrics),
-        "adapter": dict(through.tensors),
-        "adapter_again": dict(worker.adapter().tensors),
+        "adapter": through,
+        "adapter_again": worker.adapter(),
         "sft_losses": losses,
-        "sft_adapter": dict(policy.adapter(0).tensors),
+        "sft_adapter": policy.adapter(0),
     }
     torch.save(found, folder / f"rank{rank}.pt")

@@ -8,10 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from tiny_world import make_checkpoint, make_config, make_policy, make_samples, make_utterances
+from tiny_world import (
+    adapter_gap,
+    make_checkpoint,
+    make_config,
+    make_policy,
+    make_samples,
+    make_utterances,
+)
 
 from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.errors import CheckpointError, DataError
@@ -21,7 +27,7 @@ from cogaudio_rl.models.learner import LocalLearner
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.sft import run_sft
-from cogaudio_rl.types import Adapter, Group, Utterance
+from cogaudio_rl.types import Group, Utterance
 
 pytestmark = [
     pytest.mark.ray,
@@ -62,11 +68,6 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     return make_utterances(tmp_path_factory.mktemp("clips"), 7)
 
 
-def gap(a: Adapter, b: Adapter) -> float:
-    pairs = [(np.asarray(a.tensors[k]), np.asarray(b.tensors[k])) for k in a.tensors]
-    return max(float(np.abs(x - y).max()) for x, y in pairs)
-
-
 def test_ray_train_equals_one_process(
     ray_cluster: None, config: Config, utterances: list[Utterance], tmp_path: Path
 ) -> None:
@@ -91,7 +92,7 @@ def test_ray_train_equals_one_process(
         stage="stage2", seed=0, log=lambda _step, _total, m: losses.append(m["sft/loss"]),
     )  # fmt: skip
     assert seen == pytest.approx(losses, rel=1e-4)
-    assert gap(load_adapter(tmp_path / "stage2"), policy.adapter(0)) < 1e-4
+    assert adapter_gap(load_adapter(tmp_path / "stage2"), policy.adapter(0)) < 2e-6
     assert not list((tmp_path / "stage2").glob("*.jsonl"))
 
 
@@ -124,7 +125,7 @@ async def test_learner_group_equals_local_learner(
     ours, theirs = await group.update(samples), await local.update(samples)
     assert ours.policy_version == theirs.policy_version == 1
     assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-3, abs=2e-5)
-    assert gap(await group.adapter(), await local.adapter()) < 1e-4
+    assert adapter_gap(await group.adapter(), await local.adapter()) < 2e-6
     groups = [Group(prompt=s.prompt, rollouts=(s.rollout,)) for s in samples]
     for a, b in zip(await group.logprobs(groups), await local.logprobs(groups), strict=True):
         assert a[0] == pytest.approx(b[0], abs=1e-3)
