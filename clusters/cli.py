@@ -88,7 +88,9 @@ def quickstart(
     overrides: Overrides = None,
     from_scratch: Annotated[
         bool,
-        typer.Option("--from-scratch", help="First make the base's weights too (about 40 minutes)."),
+        typer.Option(
+            "--from-scratch", help="First make the base's weights too (about 40 minutes)."
+        ),
     ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,

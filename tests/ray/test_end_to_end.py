@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cogaudio_rl.models.checkpoint import load_adapter
@@ -64,8 +65,10 @@ def test_what_was_trained_is_what_was_saved(run: Path) -> None:
     adapters = {name: load_adapter(folder) for name, folder in folders.items()}
     names = {name: sorted(a.tensors) for name, a in adapters.items()}
     assert names["stage1"] == names["stage2"] == names["stage3"]
-    assert any((a != b).any() for a, b in zip(
-        adapters["stage2"].tensors.values(), adapters["stage3"].tensors.values(), strict=True
+    assert any(not np.array_equal(a, b) for a, b in zip(
+        map(np.asarray, adapters["stage2"].tensors.values()),
+        map(np.asarray, adapters["stage3"].tensors.values()),
+        strict=True,
     ))  # fmt: skip
 
 
