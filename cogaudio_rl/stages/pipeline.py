@@ -214,9 +214,7 @@ class Pipeline:
 
     def evaluate(self, models: Mapping[str, Path | None]) -> dict[str, ModelResult]:
         """Measure each model (name → adapter folder, None for the base) on the test split."""
-        self.console.stage(
-            "evaluation: unseen sentences in unseen voices, by a scorer RL never met"
-        )
+        self.console.stage("evaluation on the held-out split, by a scorer that RL never met")
         names, silence, scorer = labels(self.splits), self._silence(), TestScorer()
         results: dict[str, ModelResult] = {}
         for name, folder in models.items():
