@@ -27,7 +27,7 @@ def main(extras: list[str]) -> int:
         return fail(f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}")
     if importlib.util.find_spec("ensurepip") is None:
         return fail(f"{sys.executable} cannot make environments; install python3-venv for it")
-    steps = (make_venv, get_uv, lambda: install(extras), mend_torchvision)
+    steps = (make_venv, get_uv, lambda: install(extras), mend_soundfile, mend_torchvision)
     for step in steps:
         try:
             step()
@@ -106,6 +106,18 @@ def install(extras: list[str]) -> None:
         *("--editable", f".[{','.join(extras)}]"),
         env=env,
     )
+
+
+def mend_soundfile() -> None:
+    """Where uv took the wheel without the C library from one of several indexes, ask pip.
+
+    uv settles on one index for each version; pip compares the files of all.
+    """
+    if answers("import soundfile"):
+        return
+    pip = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, "--force-reinstall", "--no-deps", "--constraint", "constraints.txt", "soundfile")
+    run(PYTHON, "-c", "import soundfile")
 
 
 def mend_torchvision() -> None:
