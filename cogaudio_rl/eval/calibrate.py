@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.eval.scorer import TestScorer
-from cogaudio_rl.models.pretrain import bland_reply
+from cogaudio_rl.models.lessons import bland_reply
 from cogaudio_rl.rewards.embedded import ContrastGrader
 from cogaudio_rl.rewards.route import Verdict
 from cogaudio_rl.types import LIME_EMOTIONS, AudioRef, Utterance
