@@ -7,6 +7,7 @@ imported only when it starts, so that ``--help`` is quick.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -240,8 +241,8 @@ def make(
     """
     from cogaudio_rl.models.pretrain import PretrainSettings, make_base
 
-    steps = PretrainSettings.steps if steps is None else steps
-    make_base(out, PretrainSettings(steps=steps, seed=seed, threads=threads), typer.echo)
+    settings = PretrainSettings(seed=seed, threads=threads)
+    make_base(out, replace(settings, steps=steps) if steps else settings, typer.echo)
 
 
 @app.command()
