@@ -18,6 +18,7 @@ from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.lime.build import build_lime_mini
 from cogaudio_rl.eval.seeds import summarise_seeds
+from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.policy import resolve_checkpoint
 from cogaudio_rl.rewards.judge import probe_judge
@@ -196,9 +197,9 @@ def opened(
     check_before_start(config)
     run = RunFolder.open(config, resume=resume, overwrite=overwrite)
     backend = make_backend(config, run.path)
-    with MemoryWatch() as watch:
+    with MemoryWatch() as watch, MetricsLog(run.path) as metrics:
         try:
-            yield Pipeline(config, run, backend, Console()), watch
+            yield Pipeline(config, run, backend, metrics, Console()), watch
         finally:
             backend.close()
 

@@ -95,9 +95,16 @@ MODEL_FOLDERS = {"A": "direct", "B": "stage1", "C": "stage2", "D": "stage3"}
 class Pipeline:
     """One run in its folder."""
 
-    def __init__(self, config: Config, run: RunFolder, backend: Backend, console: Console) -> None:
-        self.config, self.run, self.backend, self.console = config, run, backend, console
-        self.metrics = MetricsLog(run.path)
+    def __init__(
+        self,
+        config: Config,
+        run: RunFolder,
+        backend: Backend,
+        metrics: MetricsLog,
+        console: Console,
+    ) -> None:
+        self.config, self.run, self.backend = config, run, backend
+        self.metrics, self.console = metrics, console
         self._splits: Splits | None = None
 
     @property
