@@ -30,6 +30,8 @@ class LocalBackend:
     """Implements :class:`cogaudio_rl.stages.pipeline.Backend`."""
 
     def __init__(self, config: Config) -> None:
+        # The order of a sum, and with it the last digit, depends on the number of threads.
+        torch.set_num_threads(config.cluster.threads_per_learner)
         self._config = config
         self._services: Services | None = None
 

@@ -111,8 +111,11 @@ class Pipeline:
     def splits(self) -> Splits:
         """The utterances; made or read on first use."""
         if self._splits is None:
+            made = self.config.data.kind == "lime_mini" and self.config.data.root is None
             self.console.stage(
                 "data: the same words in seven tones of voice, split by text and by voice"
+                if made
+                else "data: read the manifests and look at every sound"
             )
             with self.console.progress("utterances") as advance:
                 self._splits = load_splits(self.config, self.run.path, progress=advance)
