@@ -129,6 +129,8 @@ class RlConfig(_Strict):
     """``both``: each utterance through both routes; ``alternate``: half the utterances through each."""
     learning_rate: Rate = 1e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "linear"] = "constant"
+    """After the warm-up: the same rate throughout, or falling to nothing at the last step."""
     epochs_per_batch: Positive = 2
     """Passes over each rollout batch. With one update r = 1 and SAPO's gate would be a name only."""
     minibatches: Positive = 1

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogaudio_rl.config import Config, ObjectiveConfig
+from cogaudio_rl.config import Config, ObjectiveConfig, RlConfig
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
 from cogaudio_rl.models.engine import Engine, LocalEngine, all_max, rank_share
@@ -82,7 +82,7 @@ class PolicyLearner:
         if not samples:
             raise ValueError("update needs at least one sample, got 0")
         rl, tally, norms = self.config.rl, Tally(), list[float]()
-        rate = rl.learning_rate * min(1.0, (self.version + 1) / max(1, rl.warmup_steps))
+        rate = learning_rate(self.version, rl)
         for minibatch in self._minibatches(samples):
             self._accumulate(minibatch, tally, first_update=not norms)
             norms.append(self.engine.step(rate))
@@ -225,6 +225,16 @@ class LocalLearner:
 
     async def load(self, folder: Path) -> None:
         self._learner.load(folder)
+
+
+def learning_rate(version: int, config: RlConfig) -> float:
+    """The rate of the update that makes ``version + 1``: linear warm-up, then constant or falling
+    linearly to nothing at ``config.steps``."""
+    warmup = min(1.0, (version + 1) / max(1, config.warmup_steps))
+    if config.schedule == "constant":
+        return config.learning_rate * warmup
+    left = (config.steps - version) / max(1, config.steps - config.warmup_steps + 1)
+    return config.learning_rate * max(0.0, min(warmup, left))
 
 
 def _objective_floats(objective: ObjectiveConfig) -> dict[str, float]:

@@ -18,7 +18,7 @@ from clusters.cli import app
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.models.checkpoint import save_adapter
 from cogaudio_rl.types import Adapter
-from tests.tiny_world import make_checkpoint, make_utterances
+from tiny_world import make_checkpoint, make_utterances
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tiny_world import (
 from cogaudio_rl.config import Config
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.engine import LocalEngine, rank_share
-from cogaudio_rl.models.learner import LocalLearner, PolicyLearner, Tally
+from cogaudio_rl.models.learner import LocalLearner, PolicyLearner, Tally, learning_rate
 from cogaudio_rl.types import Group, Sample
 
 
@@ -194,3 +194,13 @@ def _margin(learner: PolicyLearner, samples: list[Sample]) -> float:
     rows = learner.logprobs(groups)
     means = [s.advantage * float(np.mean(row[0])) for s, row in zip(samples, rows, strict=True)]
     return float(np.mean(means))
+
+
+def test_the_rate_warms_up_and_falls_to_the_end(checkpoint: Path) -> None:
+    linear = make_config(checkpoint, steps=10, warmup_steps=3, schedule="linear").rl
+    rates = [learning_rate(version, linear) / linear.learning_rate for version in range(10)]
+    assert rates == pytest.approx(
+        [1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    )
+    constant = make_config(checkpoint, steps=10, warmup_steps=3).rl
+    assert [learning_rate(v, constant) / constant.learning_rate for v in (0, 2, 9)] == [1 / 3, 1, 1]

@@ -25,7 +25,7 @@ from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.models.pretrain import PretrainSettings, lesson, make_base
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import LIME_EMOTIONS
-from tests.tiny_world import make_config
+from tiny_world import make_config
 
 
 @pytest.fixture(scope="module")
