@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tiny_world import make_checkpoint, make_utterances
 from typer.testing import CliRunner, Result
 
 from clusters.cli import app
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.models.checkpoint import save_adapter
 from cogaudio_rl.types import Adapter
-from tiny_world import make_checkpoint, make_utterances
 
 
 @pytest.fixture(scope="module")

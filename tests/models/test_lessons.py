@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_world import make_config
 
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.data.lime.synthesise import Prosody
@@ -25,7 +26,6 @@ from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.models.pretrain import PretrainSettings, lesson, make_base
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import LIME_EMOTIONS
-from tiny_world import make_config
 
 
 @pytest.fixture(scope="module")

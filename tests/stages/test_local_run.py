@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_world import make_utterances
 
 from clusters.launch import run_pipeline
 from cogaudio_rl.config import load_config
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.metrics import read_metrics
-from tiny_world import make_utterances
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
