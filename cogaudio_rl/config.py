@@ -99,14 +99,41 @@ class RewardConfig(_Strict):
     response: Share = 0.3
 
 
-class ObjectiveConfig(_Strict):
-    """The policy objective."""
+OBJECTIVE_FLOATS: dict[str, dict[str, float]] = {
+    "sapo": {"tau_pos": 1.0, "tau_neg": 1.05},  # arXiv 2511.20347
+    "grpo": {"clip_low": 0.2, "clip_high": 0.2},  # arXiv 2402.03300
+    "dr_grpo": {"clip_low": 0.2, "clip_high": 0.2},  # arXiv 2503.20783
+    "gspo": {"clip_low": 3e-4, "clip_high": 4e-4},  # arXiv 2507.18071
+    "dapo": {"clip_low": 0.2, "clip_high": 0.28},  # arXiv 2503.14476
+    "cispo": {"clip_high": 4.0},  # arXiv 2506.13585 names none; open implementations use 4
+}
+"""What each objective can be given, at its paper's values."""
 
-    name: Literal["sapo", "grpo"] = "sapo"
-    tau_pos: Annotated[float, Field(gt=0)] = 1.0
-    tau_neg: Annotated[float, Field(gt=0)] = 1.05
-    clip_low: Share = 0.2
-    clip_high: Share = 0.2
+
+class ObjectiveConfig(_Strict):
+    """The policy objective; a value that is not given is its paper's."""
+
+    name: Literal["sapo", "grpo", "dr_grpo", "gspo", "dapo", "cispo"] = "sapo"
+    tau_pos: Annotated[float, Field(gt=0)] | None = None
+    tau_neg: Annotated[float, Field(gt=0)] | None = None
+    clip_low: Share | None = None
+    clip_high: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _takes_what_is_given(self) -> ObjectiveConfig:
+        known = OBJECTIVE_FLOATS[self.name]
+        for name in ("tau_pos", "tau_neg", "clip_low", "clip_high"):
+            if name not in known and getattr(self, name) is not None:
+                takes = " and ".join(known)
+                raise ValueError(f"{self.name} has no {name}; it takes {takes}")
+        return self
+
+    @property
+    def floats(self) -> dict[str, float]:
+        """What its loss function is called with."""
+        given = {name: getattr(self, name) for name in OBJECTIVE_FLOATS[self.name]}
+        paper = OBJECTIVE_FLOATS[self.name]
+        return {name: paper[name] if value is None else value for name, value in given.items()}
 
 
 class ReadinessConfig(_Strict):
@@ -139,6 +166,8 @@ class RlConfig(_Strict):
     objective: ObjectiveConfig = ObjectiveConfig()
     reward: RewardConfig = RewardConfig()
     readiness: ReadinessConfig = ReadinessConfig()
+    zero_spread_tolerance: Annotated[float, Field(ge=0)] = 1e-6
+    """A group whose rewards differ by no more than this teaches nothing and is dropped."""
     canary_tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """Largest |log-prob of sampler − log-prob of learner| after a publish."""
     max_unscored_share: Share = 0.2

@@ -79,7 +79,7 @@ def write_metrics(folder: Path, steps: int = 80) -> None:
                     "policy/canary_gap": 5e-7,
                     "policy/entropy": 0.7 - 0.3 * done,
                     "policy/grad_norm": 0.8 + noise[7],
-                    "policy/gate_attenuated": 0.02 * done,
+                    "policy/attenuated": 0.02 * done,
                     "drop/zero_spread": float(int(16 * done)),
                     "drop/unscored": 0.0,
                     "time/generate": 2.1 + noise[0],

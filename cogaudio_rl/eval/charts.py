@@ -117,7 +117,7 @@ def _rl_panels(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, dict[
         ("KL", "new policy against the sampling one", {"KL": "policy/kl"}),
         ("Ratio", "mean of π / π_old over tokens", {"mean": "policy/ratio_mean"}),
         ("Ratio, farthest", "largest |π / π_old − 1|", {"largest": "policy/ratio_max_dev"}),
-        ("Gate", "share of tokens it attenuates", {"gate": "policy/gate_attenuated"}),
+        ("Gate", "share of tokens it attenuates", {"gate": "policy/attenuated"}),
         ("Entropy", "nats per token", {"entropy": "policy/entropy"}),
         ("Gradient norm", "before clipping", {"norm": "policy/grad_norm"}),
         ("Canary", "log-prob gap, sampler to learner", {"gap": "policy/canary_gap"}),

@@ -11,19 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogaudio_rl.config import Config, ObjectiveConfig, RlConfig
+from cogaudio_rl.config import Config, RlConfig
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
 from cogaudio_rl.models.engine import Engine, LocalEngine, all_max, rank_share
 from cogaudio_rl.models.policy import Policy
-from cogaudio_rl.objectives import get_objective
-from cogaudio_rl.objectives.reduce import sequence_mean
-from cogaudio_rl.objectives.sapo import sapo_gate
+from cogaudio_rl.objectives import Totals, get_objective, gradient_weight
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import Adapter, Group, Sample, Update
 
 _ATTENUATED = 0.9
-"""Below this weight SAPO's gate counts as having acted on a token."""
+"""Below this weight in the gradient the gate or clip counts as having acted on a token."""
 
 
 @dataclass(slots=True)
@@ -47,7 +45,7 @@ class Tally:
         # k3 of KL(old || new): unbiased and never negative (Schulman, 2020).
         self.kl += float((ratio - 1 - row.log_ratio_N).sum())
         self.entropy += float(row.entropy_N.sum())
-        self.attenuated += float((row.gate_N < _ATTENUATED).sum())
+        self.attenuated += float((row.weight_N < _ATTENUATED).sum())
         self.ratio_max_dev = max(self.ratio_max_dev, float((ratio - 1).abs().max()))
         if first_update:
             self.logprob_gap = max(self.logprob_gap, float(row.log_ratio_N.abs().max()))
@@ -59,7 +57,7 @@ class TokenStats:
 
     log_ratio_N: Tensor
     entropy_N: Tensor
-    gate_N: Tensor
+    weight_N: Tensor
 
 
 class PolicyLearner:
@@ -70,6 +68,7 @@ class PolicyLearner:
         self.engine = engine
         self.config = config
         self.version = 0
+        self._objective = get_objective(config.rl.objective.name)
         # No dropout in RL: it would move the ratio away from 1 before any update.
         policy.eval()
 
@@ -99,20 +98,23 @@ class PolicyLearner:
         lengths = [
             self.policy.length(s.prompt.utterance, len(s.rollout.token_ids)) for s in minibatch
         ]
+        model = self.config.model
+        totals = Totals(
+            sequences=len(minibatch),
+            tokens=sum(len(s.rollout.token_ids) for s in minibatch),
+            longest=max(model.max_new_tokens_explicit, model.max_new_tokens_direct),
+        )
         for rows in rank_share(lengths, self.engine, self.config.rl.micro_batch_size):
             chosen = [minibatch[i] for i in rows] or minibatch[:1]
-            loss, stats = self._loss(chosen, global_sequences=len(minibatch))
+            loss, stats = self._loss(chosen, totals)
             # An empty share still makes its backward pass, for the collective inside it.
             self.engine.accumulate(loss if rows else loss * 0.0)
             if rows:
                 tally.loss += float(loss.detach())
                 tally.add(stats, first_update=first_update)
 
-    def _loss(
-        self, samples: Sequence[Sample], *, global_sequences: int
-    ) -> tuple[Tensor, TokenStats]:
+    def _loss(self, samples: Sequence[Sample], totals: Totals) -> tuple[Tensor, TokenStats]:
         """This micro-batch's part of the minibatch's loss."""
-        objective = self.config.rl.objective
         batch = self.policy.pack(
             [self.policy.sequence(s.prompt, s.rollout.token_ids) for s in samples]
         )
@@ -122,14 +124,14 @@ class PolicyLearner:
             old = torch.tensor(sample.rollout.logprobs, dtype=old_BT.dtype)
             old_BT[row, : len(old)] = old.to(old_BT.device)
         advantages_B = torch.tensor([s.advantage for s in samples], device=old_BT.device)
-        loss_BT = get_objective(objective.name)(
-            logprobs_BT, old_BT, advantages_B, **_objective_floats(objective)
-        )
-        loss = sequence_mean(loss_BT, batch.response_mask_BT, global_sequences=global_sequences)
+        given = (old_BT, advantages_B, batch.response_mask_BT)
+        floats = self.config.rl.objective.floats
+        loss_BT = self._objective.loss_per_token(logprobs_BT, *given, **floats)
+        loss = self._objective.reduce(loss_BT, batch.response_mask_BT, totals)
+        weight_BT = gradient_weight(self._objective, logprobs_BT, *given, **floats)
         spoken = batch.response_mask_BT.bool()
-        log_ratio_BT = (logprobs_BT - old_BT).detach()
-        gate_BT = _gate(log_ratio_BT.exp(), advantages_B, objective)
-        return loss, TokenStats(log_ratio_BT[spoken], entropy_BT[spoken], gate_BT[spoken])
+        log_ratio_N = (logprobs_BT - old_BT).detach()[spoken]
+        return loss, TokenStats(log_ratio_N, entropy_BT[spoken], weight_BT[spoken])
 
     def _reduce(self, tally: Tally, norms: list[float]) -> dict[str, float]:
         sums = (tally.loss, tally.tokens, tally.ratio, tally.kl, tally.entropy, tally.attenuated)
@@ -143,9 +145,8 @@ class PolicyLearner:
             "policy/grad_norm": sum(norms) / len(norms),
             "policy/updates": float(len(norms)),
             "policy/logprob_gap": all_max(self.engine, tally.logprob_gap),
+            "policy/attenuated": attenuated / tokens,
         }
-        if self.config.rl.objective.name == "sapo":
-            metrics["policy/gate_attenuated"] = attenuated / tokens
         return metrics
 
     @torch.no_grad()
@@ -235,21 +236,3 @@ def learning_rate(version: int, config: RlConfig) -> float:
         return config.learning_rate * warmup
     left = (config.steps - version) / max(1, config.steps - config.warmup_steps + 1)
     return config.learning_rate * max(0.0, min(warmup, left))
-
-
-def _objective_floats(objective: ObjectiveConfig) -> dict[str, float]:
-    if objective.name == "sapo":
-        return {"tau_pos": objective.tau_pos, "tau_neg": objective.tau_neg}
-    return {"clip_low": objective.clip_low, "clip_high": objective.clip_high}
-
-
-def _gate(ratio_BT: Tensor, advantages_B: Tensor, objective: ObjectiveConfig) -> Tensor:
-    """SAPO's weight of each token; GRPO has no gate."""
-    if objective.name != "sapo":
-        return torch.ones_like(ratio_BT)
-    positive_B1 = (advantages_B > 0)[:, None]
-    return torch.where(
-        positive_B1,
-        sapo_gate(ratio_BT, objective.tau_pos),
-        sapo_gate(ratio_BT, objective.tau_neg),
-    )

@@ -3,23 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from cogaudio_rl.errors import ConfigError
+from cogaudio_rl.objectives.cispo import cispo_token_loss
 from cogaudio_rl.objectives.grpo import grpo_token_loss
+from cogaudio_rl.objectives.gspo import gspo_token_loss
+from cogaudio_rl.objectives.reduce import constant_length_mean, sequence_mean, token_mean
 from cogaudio_rl.objectives.sapo import sapo_token_loss
 
 TokenLoss: TypeAlias = Callable[..., Tensor]
 """``(logprobs_BT, old_logprobs_BT, advantages_B, *, <its own floats>) -> loss_BT``."""
 
-OBJECTIVES: Mapping[str, TokenLoss] = {"sapo": sapo_token_loss, "grpo": grpo_token_loss}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Counts of a whole minibatch, all ranks and micro-batches together."""
+
+    sequences: int
+    tokens: int
+    longest: int
+    """Largest number of new tokens an answer may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """A policy objective by its name in a recipe: a loss per token, its mean, its advantages."""
+
+    token_loss: TokenLoss
+    mean: Literal["sequence", "token", "constant_length"]
+    divide_by_std: bool = True
+    """Whether a group's advantages are divided by its standard deviation."""
+    needs_mask: bool = False
+    """Whether the loss of a token depends on its whole sequence."""
+
+    def loss_per_token(
+        self,
+        logprobs_BT: Tensor,
+        old_logprobs_BT: Tensor,
+        advantages_B: Tensor,
+        mask_BT: Tensor,
+        **floats: float,
+    ) -> Tensor:
+        """``[B, T]`` losses, unreduced."""
+        masks = (mask_BT,) if self.needs_mask else ()
+        return self.token_loss(logprobs_BT, old_logprobs_BT, advantages_B, *masks, **floats)
+
+    def reduce(self, loss_BT: Tensor, mask_BT: Tensor, totals: Totals) -> Tensor:
+        """One number; parts of a minibatch add up to the number of the whole."""
+        if self.mean == "token":
+            return token_mean(loss_BT, mask_BT, global_tokens=totals.tokens)
+        if self.mean == "sequence":
+            return sequence_mean(loss_BT, mask_BT, global_sequences=totals.sequences)
+        return constant_length_mean(
+            loss_BT, mask_BT, length=totals.longest, global_sequences=totals.sequences
+        )
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "sapo": Objective(token_loss=sapo_token_loss, mean="sequence"),
+    "grpo": Objective(token_loss=grpo_token_loss, mean="sequence"),
+    "dr_grpo": Objective(token_loss=grpo_token_loss, mean="constant_length", divide_by_std=False),
+    "gspo": Objective(token_loss=gspo_token_loss, mean="sequence", needs_mask=True),
+    "dapo": Objective(token_loss=grpo_token_loss, mean="token"),
+    "cispo": Objective(token_loss=cispo_token_loss, mean="token"),
+}
 """The reinforcement-learning objectives a recipe can name."""
 
 
-def get_objective(name: str) -> TokenLoss:
-    """The token loss called ``name``.
+def get_objective(name: str) -> Objective:
+    """The objective called ``name``.
 
     Raises:
         ConfigError: there is none of that name; the message lists the choices.
@@ -29,4 +86,40 @@ def get_objective(name: str) -> TokenLoss:
     return OBJECTIVES[name]
 
 
-__all__ = ["OBJECTIVES", "TokenLoss", "get_objective", "grpo_token_loss", "sapo_token_loss"]
+def gradient_weight(
+    objective: Objective,
+    logprobs_BT: Tensor,
+    old_logprobs_BT: Tensor,
+    advantages_B: Tensor,
+    mask_BT: Tensor,
+    **floats: float,
+) -> Tensor:
+    """``w`` of each token in the gradient ``-A * w * grad log pi``; for metrics.
+
+    1 on-policy for every objective; below 1 where it is attenuated, 0 where it is clipped away.
+    Read off the loss itself, so that it cannot tell another story. 1 where the advantage is 0.
+    """
+    with torch.enable_grad():
+        leaf_BT = logprobs_BT.detach().requires_grad_()
+        loss_BT = objective.loss_per_token(
+            leaf_BT, old_logprobs_BT, advantages_B, mask_BT, **floats
+        )
+        (gradient_BT,) = torch.autograd.grad(
+            loss_BT.masked_fill(~mask_BT.bool(), 0.0).sum(), leaf_BT
+        )
+    advantages_B1 = advantages_B.to(gradient_BT.dtype)[:, None]
+    return torch.where(advantages_B1 == 0, 1.0, -gradient_BT / advantages_B1)
+
+
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "TokenLoss",
+    "Totals",
+    "cispo_token_loss",
+    "get_objective",
+    "gradient_weight",
+    "grpo_token_loss",
+    "gspo_token_loss",
+    "sapo_token_loss",
+]

@@ -24,7 +24,11 @@ def is_zero_spread(rewards_G: Iterable[SupportsFloat], *, tolerance: float = 1e-
 
 
 def group_advantages(
-    rewards_G: Iterable[SupportsFloat], *, eps: float = 1e-6, tolerance: float = 1e-6
+    rewards_G: Iterable[SupportsFloat],
+    *,
+    divide_by_std: bool = True,
+    eps: float = 1e-6,
+    tolerance: float = 1e-6,
 ) -> tuple[float, ...] | None:
     """``A_i = (R_i - mean(R)) / (std(R) + eps)`` in one group (arXiv 2402.03300, section 4.1.2).
 
@@ -34,6 +38,8 @@ def group_advantages(
 
     Args:
         rewards_G: the G rewards of one (utterance, route) group: floats, or a 1-D array or tensor.
+        divide_by_std: False leaves ``R_i - mean(R)``, as Dr. GRPO does (arXiv 2503.20783): dividing
+            gives groups of small spread, the very easy and the very hard, more weight.
         eps: added to the standard deviation; >= 0.
         tolerance: see :func:`is_zero_spread`; >= 0.
 
@@ -50,7 +56,7 @@ def group_advantages(
     if _is_flat(rewards, tolerance):
         return None
     mean = fmean(rewards)
-    scale = stdev(rewards) + eps
+    scale = stdev(rewards) + eps if divide_by_std else 1.0
     return tuple((reward - mean) / scale for reward in rewards)
 
 

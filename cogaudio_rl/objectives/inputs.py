@@ -23,18 +23,18 @@ def check_logprobs(name: str, logprobs_BT: Tensor) -> None:
         raise ValueError(f"{name} must be float32 or float64, got {logprobs_BT.dtype}")
 
 
-def importance_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor) -> Tensor:
-    """``r = exp(clamp(log pi - log pi_old, -20, 20))``, per token.
+def log_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor) -> Tensor:
+    """``log pi - log pi_old`` per token, not clamped.
 
-    Beyond the clamp the gradient is zero. Gradients flow into ``logprobs_BT`` alone: the old
-    policy is detached, so passing one tensor twice is on-policy and still has a gradient.
+    Gradients flow into ``logprobs_BT`` alone: the old policy is detached, so passing one tensor
+    twice is on-policy and still has a gradient.
 
     Args:
         logprobs_BT: ``[B, T]`` log-probabilities of the sampled tokens under the policy.
         old_logprobs_BT: ``[B, T]`` the same under the policy that sampled them.
 
     Returns:
-        ``[B, T]`` ratios in ``[exp(-20), exp(20)]``.
+        ``[B, T]`` differences.
 
     Raises:
         ValueError: a tensor is not rank 2 or not float32/float64, or the two shapes differ.
@@ -46,7 +46,15 @@ def importance_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor) -> Tensor:
             "logprobs_BT and old_logprobs_BT must have one shape, got "
             f"{tuple(logprobs_BT.shape)} and {tuple(old_logprobs_BT.shape)}"
         )
-    log_ratio_BT = logprobs_BT - old_logprobs_BT.detach()
+    return logprobs_BT - old_logprobs_BT.detach()
+
+
+def importance_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor) -> Tensor:
+    """``r = exp(clamp(log pi - log pi_old, -20, 20))`` per token; beyond the clamp no gradient.
+
+    Takes and raises what :func:`log_ratio` does; returns ``[B, T]`` in ``[exp(-20), exp(20)]``.
+    """
+    log_ratio_BT = log_ratio(logprobs_BT, old_logprobs_BT)
     return log_ratio_BT.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 

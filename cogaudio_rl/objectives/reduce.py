@@ -1,4 +1,4 @@
-"""From a loss per token to one number. The two means are different objectives."""
+"""From a loss per token to one number. Each mean makes another objective of the same loss."""
 
 from __future__ import annotations
 
@@ -63,6 +63,37 @@ def token_mean(loss_BT: Tensor, mask_BT: Tensor, *, global_tokens: float | None 
         raise ValueError(f"global_tokens must be > 0, got {global_tokens}")
     weights_BT = mask_BT.to(loss_BT.dtype)
     return _weighted(loss_BT, weights_BT).sum() / (global_tokens or _or_one(weights_BT.sum()))
+
+
+def constant_length_mean(
+    loss_BT: Tensor, mask_BT: Tensor, *, length: int, global_sequences: int | None = None
+) -> Tensor:
+    """Sum over tokens divided by a constant, then mean over sequences (arXiv 2503.20783).
+
+        sum_it m_it * loss_it / (length * N),   N = global_sequences or B
+
+    Dr. GRPO's: dividing by a sequence's own length rewards short right answers and long wrong
+    ones. Splits add up as in :func:`sequence_mean`.
+
+    Args:
+        loss_BT: ``[B, T]`` losses. Where the mask is 0 the loss is never read.
+        mask_BT: ``[B, T]`` bool, 0/1, or weights >= 0.
+        length: the constant, usually the largest number of new tokens; >= 1.
+        global_sequences: sequences in the whole batch, all micro-batches and ranks together.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: shapes differ or are not rank 2, ``length`` or ``global_sequences`` < 1.
+    """
+    _check_shapes(loss_BT, mask_BT)
+    if length < 1:
+        raise ValueError(f"length must be >= 1, got {length}")
+    if global_sequences is not None and global_sequences < 1:
+        raise ValueError(f"global_sequences must be >= 1, got {global_sequences}")
+    total = _weighted(loss_BT, mask_BT.to(loss_BT.dtype)).sum()
+    return total / (length * (global_sequences or max(loss_BT.shape[0], 1)))
 
 
 def _weighted(loss_BT: Tensor, weights_BT: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from pathlib import Path
 from cogaudio_rl.config import RlConfig
 from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.errors import RunError
+from cogaudio_rl.objectives import get_objective
 from cogaudio_rl.objectives.advantage import group_advantages
 from cogaudio_rl.ports import Judge, Learner, Sampler
 from cogaudio_rl.seeding import seed_for
@@ -82,7 +83,7 @@ async def run_rl(
             )
         with timer("judge"):
             scores_PG = await judge.score(groups_P)
-        samples, dropped = to_samples(groups_P, scores_PG, version=published.version)
+        samples, dropped = to_samples(groups_P, scores_PG, config, version=published.version)
         metrics = reward_metrics(groups_P, scores_PG) | dropped
         _check_judge(metrics, config.max_unscored_share)
         if samples:
@@ -123,13 +124,14 @@ def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:
 
 
 def to_samples(
-    groups_P: Sequence[Group], scores_PG: Scores, *, version: int
+    groups_P: Sequence[Group], scores_PG: Scores, config: RlConfig, *, version: int
 ) -> tuple[list[Sample], dict[str, float]]:
     """Normalise rewards inside each group; what cannot teach drops out and is counted.
 
     Dropped: ``unscored`` rollouts, groups of ``zero_spread`` (or left with one score), ``stale``
     rollouts of another policy version, and rollouts that are ``empty``.
     """
+    divide_by_std = get_objective(config.objective.name).divide_by_std
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()
     for group, scores in zip(groups_P, scores_PG, strict=True):
@@ -143,7 +145,13 @@ def to_samples(
                 dropped["empty"] += 1
             else:
                 kept.append((rollout, score.reward))
-        advantages = group_advantages([r for _, r in kept]) if len(kept) > 1 else None
+        advantages = None
+        if len(kept) > 1:
+            advantages = group_advantages(
+                [reward for _, reward in kept],
+                divide_by_std=divide_by_std,
+                tolerance=config.zero_spread_tolerance,
+            )
         if advantages is None:
             dropped["zero_spread"] += len(kept)
             continue

@@ -87,7 +87,7 @@ def test_metrics_of_an_on_policy_update(checkpoint: Path, samples: list[Sample])
     assert metrics["policy/ratio_max_dev"] > metrics["policy/logprob_gap"]
     assert metrics["policy/kl"] >= 0
     assert 0 < metrics["policy/entropy"] < math.log(500)
-    assert 0 <= metrics["policy/gate_attenuated"] < 0.2
+    assert 0 <= metrics["policy/attenuated"] < 0.2
 
 
 def test_gap_and_gate_see_a_sampler_with_other_weights(
@@ -99,7 +99,7 @@ def test_gap_and_gate_see_a_sampler_with_other_weights(
 
     metrics = learner_for(make_config(checkpoint)).update([shifted(s) for s in samples])
     assert metrics["policy/logprob_gap"] == pytest.approx(2.0, abs=1e-3)
-    assert metrics["policy/gate_attenuated"] == 1.0
+    assert metrics["policy/attenuated"] == 1.0
 
 
 def test_updates_raise_what_was_preferred(checkpoint: Path, samples: list[Sample]) -> None:

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
+from cogaudio_rl.config import ObjectiveConfig, load_config
 from cogaudio_rl.errors import ConfigError
-from cogaudio_rl.objectives import OBJECTIVES, get_objective, grpo_token_loss, sapo_token_loss
+from cogaudio_rl.objectives import OBJECTIVES, Totals, get_objective, gradient_weight
 from cogaudio_rl.objectives.sft import nll_token_loss
 
-
-def test_objectives_by_name() -> None:
-    assert get_objective("sapo") is sapo_token_loss
-    assert get_objective("grpo") is grpo_token_loss
+MASK_BT = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
-def test_every_objective_takes_the_same_three_tensors(name: str) -> None:
+def test_every_objective_is_on_policy_at_first(name: str) -> None:
+    """At r = 1 all have one gradient, the policy gradient's, before any mean."""
     logprobs_BT = -torch.rand(2, 3, generator=torch.Generator().manual_seed(3))
-    loss_BT = get_objective(name)(logprobs_BT, logprobs_BT, torch.tensor([1.0, -1.0]))
-    assert loss_BT.shape == (2, 3)
+    weight_BT = gradient_weight(
+        get_objective(name),
+        *(logprobs_BT, logprobs_BT, torch.tensor([1.0, -1.0]), MASK_BT),
+    )
+    torch.testing.assert_close(weight_BT[MASK_BT.bool()], torch.ones(5))
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_a_recipe_offers_what_the_loss_takes(name: str) -> None:
+    """The recipe's defaults are the papers'; they must be the functions' own."""
+    parameters = inspect.signature(get_objective(name).token_loss).parameters
+    own = {k: p.default for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    recipe = ObjectiveConfig.model_validate({"name": name}).floats
+    assert set(recipe) == set(own)
+    if name != "dapo":  # the clip of GRPO with its upper bound raised
+        assert recipe == own
+
+
+def test_a_float_of_another_objective_is_refused() -> None:
+    with pytest.raises(ConfigError, match="grpo has no tau_pos; it takes clip_low and clip_high"):
+        load_config("quickstart", ["rl.objective={name: grpo, tau_pos: 2.0}"])
+    given = load_config("quickstart", ["rl.objective={name: dapo, clip_low: 0.1}"]).rl.objective
+    assert given.floats == {"clip_low": 0.1, "clip_high": 0.28}
 
 
 def test_unknown_objective_names_the_value_and_the_choices() -> None:
-    with pytest.raises(ConfigError, match="objective must be one of grpo, sapo, got 'dapo'"):
-        get_objective("dapo")
+    with pytest.raises(ConfigError, match=r"objective must be one of cispo, dapo, .*, got 'ppo'"):
+        get_objective("ppo")
+
+
+def test_means() -> None:
+    loss_BT = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 9.0]])
+    totals = Totals(sequences=2, tokens=5, longest=10)
+    found = {n: float(get_objective(n).reduce(loss_BT, MASK_BT, totals)) for n in OBJECTIVES}
+    assert found == pytest.approx(
+        {"sapo": 3.25, "grpo": 3.25, "gspo": 3.25, "dapo": 3.0, "cispo": 3.0, "dr_grpo": 0.75}
+    )
 
 
 def test_nll_is_the_cross_entropy_of_torch() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cogaudio_rl.objectives import OBJECTIVES, get_objective
-from cogaudio_rl.objectives.reduce import sequence_mean, token_mean
+from cogaudio_rl.objectives.reduce import constant_length_mean, sequence_mean, token_mean
 from cogaudio_rl.objectives.sapo import sapo_token_loss
 
 Reduction = Callable[[Tensor, Tensor], Tensor]
@@ -152,8 +152,10 @@ def test_masked_logprobs_leave_the_gradient_finite(
     """Padding is often filled with -inf on both sides, whose difference is nan."""
     logprobs_BT = torch.tensor([[-1.0, garbage], [-2.0, -0.5]], requires_grad=True)
     old_BT = torch.tensor([[-1.5, garbage], [-2.0, -0.25]])
-    loss_BT = get_objective(name)(logprobs_BT, old_BT, torch.tensor([1.0, -1.0]))
-    reduction(loss_BT, torch.tensor([[1, 0], [1, 1]])).backward()
+    mask_BT = torch.tensor([[1, 0], [1, 1]])
+    advantages_B = torch.tensor([1.0, -1.0])
+    loss_BT = get_objective(name).loss_per_token(logprobs_BT, old_BT, advantages_B, mask_BT)
+    reduction(loss_BT, mask_BT).backward()
     assert logprobs_BT.grad is not None
     assert bool(logprobs_BT.grad.isfinite().all())
     assert logprobs_BT.grad[0, 1] == 0
@@ -209,3 +211,16 @@ def test_rejects_counts_that_are_not_positive() -> None:
         sequence_mean(ones_BT, ones_BT, global_sequences=0)
     with pytest.raises(ValueError, match="global_tokens must be > 0, got 0"):
         token_mean(ones_BT, ones_BT, global_tokens=0)
+
+
+def test_constant_length_mean_by_hand() -> None:
+    loss_BT = torch.tensor([[1.0, math.nan], [3.0, 5.0]], dtype=torch.float64)
+    mask_BT = torch.tensor([[1, 0], [1, 1]])
+    assert constant_length_mean(loss_BT, mask_BT, length=10).item() == pytest.approx(9 / 20)
+    parts = [
+        constant_length_mean(loss_BT[i : i + 1], mask_BT[i : i + 1], length=10, global_sequences=2)
+        for i in range(2)
+    ]
+    assert sum(parts).item() == pytest.approx(9 / 20)
+    with pytest.raises(ValueError, match="length must be >= 1, got 0"):
+        constant_length_mean(loss_BT, mask_BT, length=0)

@@ -78,9 +78,9 @@ def test_same_loss_and_gradient_as_trl(loss_type: str, seed: int) -> None:
     their_loss.backward()
 
     ours_BT = logprobs_BT.clone().requires_grad_()
-    our_loss = sequence_mean(
-        get_objective(loss_type)(ours_BT, old_logprobs_BT, advantages_B), mask_BT
-    )
+    objective = get_objective(loss_type)
+    loss_BT = objective.loss_per_token(ours_BT, old_logprobs_BT, advantages_B, mask_BT)
+    our_loss = sequence_mean(loss_BT, mask_BT)
     our_loss.backward()
 
     torch.testing.assert_close(our_loss, their_loss, rtol=1e-6, atol=1e-7)

@@ -274,20 +274,20 @@ def group(
 
 def test_advantages_are_normalised_within_one_group_only() -> None:
     (low, low_scores), (high, high_scores) = group([0.0, 0.1]), group([0.9, 1.0])
-    samples, _ = to_samples([low, high], [low_scores, high_scores], version=5)
+    samples, _ = to_samples([low, high], [low_scores, high_scores], RlConfig(), version=5)
     assert [round(s.advantage, 3) for s in samples] == [-0.707, 0.707, -0.707, 0.707]
 
 
 def test_an_unscored_rollout_does_not_count_as_zero() -> None:
     some, scores = group([0.8, None, 1.0])
-    samples, dropped = to_samples([some], [scores], version=5)
+    samples, dropped = to_samples([some], [scores], RlConfig(), version=5)
     assert [round(s.advantage, 3) for s in samples] == [-0.707, 0.707]
     assert dropped["drop/unscored"] == 1
 
 
 def test_stale_rollouts_are_dropped() -> None:
     some, scores = group([0.0, 1.0], version=4)
-    samples, dropped = to_samples([some], [scores], version=5)
+    samples, dropped = to_samples([some], [scores], RlConfig(), version=5)
     assert samples == []
     assert dropped["drop/stale"] == 2
 
