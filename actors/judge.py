@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
 
-from actors.pools import deal, gather
+from actors.crew import Crew, Spawn
+from actors.pools import deal, in_order
 from cogaudio_rl.config import ClusterConfig, JudgeConfig, RewardConfig
 from cogaudio_rl.rewards.judge import make_judge
 from cogaudio_rl.types import Group, Score, Unscored
@@ -23,24 +24,35 @@ class JudgeWorker:
 
 
 class JudgePool:
-    """Implements the Judge port over judge actors; each takes a share of the prompts."""
+    """Implements the Judge port over judge actors; each takes a share of the prompts.
 
-    def __init__(self, workers: Sequence[Any], config: ClusterConfig) -> None:
-        self._workers = list(workers)
+    A worker that dies is replaced, and what it was asked is asked again, once.
+    """
+
+    def __init__(self, config: ClusterConfig, spawners: Sequence[Spawn]) -> None:
+        self._crew = Crew("judge", spawners, start_timeout_s=config.start_timeout_s)
         self._timeout_s = config.step_timeout_s
+        self._turn = 0
+
+    @property
+    def replaced(self) -> int:
+        """How many workers have died and been replaced."""
+        return self._crew.replaced
 
     async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
         """One verdict for each rollout, in order. Raises WaitTimeout when it takes too long."""
-        hands = [h for h in deal([g.prompt for g in groups_P], len(self._workers)) if h]
-        asked = [
-            worker.score.remote([groups_P[i] for i in hand])
-            for worker, hand in zip(self._workers, hands, strict=False)
-        ]
-        what = f"verdicts on {len(groups_P)} groups from {len(asked)} judge workers"
-        answers = await gather(asked, self._timeout_s, what)
-        found = {
-            i: scores
-            for hand, answer in zip(hands, answers, strict=True)
-            for i, scores in zip(hand, answer, strict=True)
-        }
-        return [found[i] for i in range(len(groups_P))]
+        hands = [hand for hand in deal([g.prompt for g in groups_P], len(self._crew)) if hand]
+        # Groups come one at a time too: each to the next worker in turn.
+        self._turn += len(hands)
+        answers = await asyncio.gather(
+            *(
+                self._crew.call(
+                    (self._turn + i) % len(self._crew),
+                    lambda handle, hand=hand: handle.score.remote([groups_P[i] for i in hand]),
+                    timeout_s=self._timeout_s,
+                    what=f"verdicts on {len(hand)} groups",
+                )
+                for i, hand in enumerate(hands)
+            )
+        )
+        return in_order(hands, answers)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.pools import gather
+from actors.crew import Spawn, gather
 from cogaudio_rl.config import Config
+from cogaudio_rl.errors import WorkerDied
 from cogaudio_rl.types import Adapter, Group, Sample, Update
+
+_DEATH_IS_KNOWN_AFTER_S = 10.0
 
 
 class LearnerWorker:
@@ -69,12 +73,23 @@ class LearnerWorker:
 class LearnerGroup:
     """The Learner port over all ranks' actors, which join one process group on first use.
 
-    Every call raises WaitTimeout when it takes too long, and RunError when a worker died.
+    Every call raises WaitTimeout when it takes too long, and WorkerDied when a rank died; all must
+    then :meth:`restart` and load a checkpoint.
     """
 
-    def __init__(self, ranks: Sequence[Any], config: Config) -> None:
-        self._ranks = list(ranks)
+    def __init__(self, config: Config, spawners: Sequence[Spawn]) -> None:
+        self._spawners = list(spawners)
+        self._ranks = [spawn() for spawn in spawners]
         self._cluster = config.cluster
+        self._connected = False
+
+    async def restart(self) -> None:
+        """Fresh processes in the place of all ranks: those left wait for the dead one for ever."""
+        import ray
+
+        for rank in self._ranks:
+            ray.kill(rank, no_restart=True)
+        self._ranks = [spawn() for spawn in self._spawners]
         self._connected = False
 
     async def update(self, samples: Sequence[Sample]) -> Update:
@@ -98,8 +113,25 @@ class LearnerGroup:
 
     async def _all(self, what: str, method: str, *args: Any) -> list[Any]:
         await self._connect()
-        calls = [getattr(rank, method).remote(*args) for rank in self._ranks]
-        return await gather(calls, self._cluster.step_timeout_s, what)
+        return await self._together(
+            [getattr(rank, method).remote(*args) for rank in self._ranks], what
+        )
+
+    async def _together(self, calls: Sequence[Any], what: str) -> list[Any]:
+        """All ranks' answers. When one rank dies, the others fail in their collective: the first
+        error to arrive may be theirs, so wait a moment for the death behind it."""
+        limit = self._cluster.step_timeout_s
+        asked = [asyncio.create_task(gather([call], limit, what)) for call in calls]
+        done, pending = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+        if pending:
+            more, pending = await asyncio.wait(pending, timeout=_DEATH_IS_KNOWN_AFTER_S)
+            done |= more
+        for task in pending:
+            task.cancel()
+        errors = [error for task in done if (error := task.exception()) is not None]
+        if errors:
+            raise next((e for e in errors if isinstance(e, WorkerDied)), errors[0])
+        return [task.result()[0] for task in asked]
 
     async def _first(self, what: str, method: str, *args: Any) -> Any:
         await self._connect()

@@ -1,93 +1,124 @@
-"""Driver-side handles: a pool of rollout actors that answers as one Sampler."""
+"""The driver's handle to all rollout actors: a pool that answers as one Sampler."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
 
+from actors.crew import Crew, Spawn
 from cogaudio_rl.config import ClusterConfig
-from cogaudio_rl.errors import CogAudioError, RunError, WaitTimeout
 from cogaudio_rl.types import Adapter, Group, Prompt
-
-T = TypeVar("T")
-
-
-async def gather(refs: Iterable[Awaitable[T]], timeout_s: float, what: str) -> list[T]:
-    """The results of remote calls, in order.
-
-    Raises WaitTimeout naming ``what`` when they take longer, a worker's own CogAudioError as it was
-    raised there, and RunError when a worker process died.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return list(await asyncio.gather(*(_result(ref) for ref in refs)))
-    except TimeoutError:
-        raise WaitTimeout(f"waited {timeout_s:g} s for {what}, in vain") from None
-    except RayTaskError as error:
-        # Ray's own message is the remote traceback; ours is the one line that was meant.
-        if isinstance(error.cause, CogAudioError):
-            raise error.cause from None
-        raise
-    except RayActorError as error:
-        raise RunError(f"a worker process died during {what}: {_first_line(error)}") from None
 
 
 class SamplerPool:
-    """Implements the Sampler port over rollout actors that all hold the same policy."""
+    """Implements the Sampler port over rollout actors that all hold the same policy.
 
-    def __init__(self, workers: Sequence[Any], config: ClusterConfig) -> None:
-        self._workers = list(workers)
+    A worker that dies is replaced, the replacement is given the policy the others hold, and what
+    the dead one had not answered is asked again, once.
+    """
+
+    def __init__(self, config: ClusterConfig, spawners: Sequence[Spawn]) -> None:
+        self._crew = Crew(
+            "rollout",
+            spawners,
+            start_timeout_s=config.start_timeout_s,
+            settle=lambda fresh: fresh.publish.remote(self._published),
+        )
         self._timeout_s = config.step_timeout_s
+        self._published: Any = None
+        """Reference to the adapter in use; None is the bare base."""
+
+    @property
+    def replaced(self) -> int:
+        """How many workers have died and been replaced."""
+        return self._crew.replaced
 
     async def sample(
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
         """See :class:`cogaudio_rl.ports.Sampler`. Which worker draws makes no difference."""
-        return await self._spread(
-            prompts_P,
-            lambda worker, part: worker.sample.remote(
-                part, n=n, temperature=temperature, seed=seed
-            ),
-            what=f"{n} rollouts of each of {len(prompts_P)} prompts",
-        )
+        found = {
+            i: group
+            async for i, group in self.stream(prompts_P, n=n, temperature=temperature, seed=seed)
+        }
+        return [found[i] for i in range(len(prompts_P))]
+
+    async def stream(
+        self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> AsyncGenerator[tuple[int, Group]]:
+        """See :class:`cogaudio_rl.ports.Sampler`."""
+        come: asyncio.Queue[tuple[int, Group] | BaseException | None] = asyncio.Queue()
+
+        def send(worker: Any, places: Sequence[int]) -> Any:
+            return worker.stream.remote(
+                [prompts_P[i] for i in places], n=n, temperature=temperature, seed=seed
+            )
+
+        async def listen(worker: int, hand: Sequence[int]) -> None:
+            what = f"{n} rollouts of each of {len(hand)} prompts"
+            try:
+                async for item in self._crew.stream(
+                    worker, send, hand, timeout_s=self._timeout_s, what=what
+                ):
+                    come.put_nowait(item)
+                come.put_nowait(None)
+            except BaseException as error:  # handed over to whoever consumes the stream
+                come.put_nowait(error)
+
+        hands = deal(prompts_P, len(self._crew))
+        listeners = [asyncio.create_task(listen(i, hand)) for i, hand in enumerate(hands) if hand]
+        try:
+            running = len(listeners)
+            while running:
+                item = await come.get()
+                if isinstance(item, BaseException):
+                    raise item
+                if item is None:
+                    running -= 1
+                else:
+                    yield item
+        finally:
+            for listener in listeners:
+                listener.cancel()
 
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
     ) -> list[str]:
         """See :class:`cogaudio_rl.ports.Sampler`."""
-        return await self._spread(
-            prompts_P,
-            lambda worker, part: worker.choose.remote(part, prefix=prefix, options=options),
-            what=f"choices for {len(prompts_P)} prompts",
+        hands = [hand for hand in deal(prompts_P, len(self._crew)) if hand]
+        answers = await asyncio.gather(
+            *(
+                self._crew.call(
+                    worker,
+                    lambda handle, hand=hand: handle.choose.remote(
+                        [prompts_P[i] for i in hand], prefix=prefix, options=options
+                    ),
+                    timeout_s=self._timeout_s,
+                    what=f"choices for {len(hand)} prompts",
+                )
+                for worker, hand in enumerate(hands)
+            )
         )
+        return in_order(hands, answers)
 
     async def publish(self, adapter: Adapter | None) -> None:
         """Every worker takes the adapter from one copy in the object store."""
-        shared = ray.put(adapter)
+        self._published = ray.put(adapter)
         name = "the bare base" if adapter is None else f"policy version {adapter.version}"
-        await gather(
-            [worker.publish.remote(shared) for worker in self._workers],
-            self._timeout_s,
-            f"rollout workers to load {name}",
+        await asyncio.gather(
+            *(
+                self._crew.call(
+                    worker,
+                    lambda handle: handle.publish.remote(self._published),
+                    timeout_s=self._timeout_s,
+                    what=f"rollout workers to load {name}",
+                )
+                for worker in range(len(self._crew))
+            )
         )
-
-    async def _spread(self, prompts_P: Sequence[Prompt], call: Any, *, what: str) -> list[Any]:
-        """Deal the prompts out, ask every worker that has some, put the answers back in order."""
-        hands = deal(prompts_P, len(self._workers))
-        asked = [
-            call(worker, [prompts_P[i] for i in hand])
-            for worker, hand in zip(self._workers, hands, strict=True)
-            if hand
-        ]
-        answers = await gather(asked, self._timeout_s, what)
-        found: dict[int, Any] = {}
-        for hand, answer in zip(filter(None, hands), answers, strict=True):
-            found.update(zip(hand, answer, strict=True))
-        return [found[i] for i in range(len(prompts_P))]
 
 
 def deal(prompts_P: Sequence[Prompt], hands: int) -> list[list[int]]:
@@ -99,9 +130,9 @@ def deal(prompts_P: Sequence[Prompt], hands: int) -> list[list[int]]:
     return [order[hand::hands] for hand in range(hands)]
 
 
-async def _result(ref: Awaitable[T]) -> T:
-    return await ref
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def in_order(hands: Sequence[Sequence[int]], answers: Sequence[Sequence[Any]]) -> list[Any]:
+    """What each hand was answered, back in the places the hands were dealt from."""
+    found: dict[int, Any] = {}
+    for hand, answer in zip(hands, answers, strict=True):
+        found.update(zip(hand, answer, strict=True))
+    return [found[i] for i in sorted(found)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,18 @@ class RolloutWorker:
     def sample(
         self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
-        """``n`` rollouts for each prompt, in order; temperature 0 is greedy and needs n == 1.
+        """All groups of :meth:`stream`, in the prompts' order."""
+        found = dict(self.stream(prompts, n=n, temperature=temperature, seed=seed))
+        return [found[i] for i in range(len(prompts))]
 
-        Token ids end with the end token where the model said it. Log-probs are the model's own at
-        temperature 1. A prompt's draws depend on ``seed`` and its id, not on its neighbours.
+    def stream(
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, Group]]:
+        """``n`` rollouts for each prompt, as (place, group), each as soon as it is whole.
+
+        Temperature 0 is greedy and needs n == 1. Token ids end with the end token where the model
+        said it. Log-probs are the model's own at temperature 1. A prompt's draws depend on ``seed``
+        and its id, not on its neighbours.
         Raises DataError for audio that cannot be read, InputError for a clip that leaves no room to
         answer, RunError when vLLM expands a clip to another number of tokens than the learner does.
         """
@@ -90,11 +98,9 @@ class RolloutWorker:
             )
             for prompt in prompts
         ]
-        answers = self._generate(prompts, (), params)
-        return [
-            Group(prompt=prompt, rollouts=tuple(self._rollout(o) for o in answer.outputs))
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
+        for i, answer in self._generate(prompts, (), params):
+            rollouts = tuple(self._rollout(output) for output in answer.outputs)
+            yield i, Group(prompt=prompts[i], rollouts=rollouts)
 
     def choose(
         self, prompts: Sequence[Prompt], *, prefix: str, options: Sequence[str]
@@ -109,13 +115,14 @@ class RolloutWorker:
         params = SamplingParams(
             temperature=0.0, max_tokens=1, allowed_token_ids=list(option_of), detokenize=False
         )
-        answers = self._generate(prompts, self._chat.encode(prefix), [params] * len(prompts))
-        return [option_of[answer.outputs[0].token_ids[0]] for answer in answers]
+        answers = dict(self._generate(prompts, self._chat.encode(prefix), [params] * len(prompts)))
+        first = (answers[i].outputs[0].token_ids[0] for i in range(len(prompts)))
+        return [option_of[token] for token in first]
 
     def _generate(
-        self, prompts: Sequence[Prompt], prefix_ids: tuple[int, ...], params: list[Any]
-    ) -> list[Any]:
-        """vLLM's answers in order. Both routes of an utterance share one reading of its file."""
+        self, prompts: Sequence[Prompt], prefix_ids: tuple[int, ...], params: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """(place, vLLM's answer) as they end. Both routes of an utterance share one reading."""
         sounds = {p: read_audio(p)[0] for p in {q.utterance.audio.path for q in prompts}}
         heard = [sounds[p.utterance.audio.path] for p in prompts]
         lengths = [
@@ -132,14 +139,28 @@ class RolloutWorker:
             }
             for prompt, sound in zip(prompts, heard, strict=True)
         ]
-        answers = self._llm.generate(requests, params, use_tqdm=False, lora_request=self._lora)
-        for prompt, length, answer in zip(prompts, lengths, answers, strict=True):
-            if len(answer.prompt_token_ids) != length:
-                raise RunError(
-                    f"vLLM expanded prompt {prompt.id!r} to {len(answer.prompt_token_ids)} tokens, "
-                    f"the learner to {length}; their log-probs would not be comparable"
-                )
-        return answers
+        engine = self._llm.llm_engine
+        ids = self._llm.enqueue(requests, list(params), use_tqdm=False, lora_request=self._lora)
+        place = {_number(request_id): i for i, request_id in enumerate(ids)}
+        try:
+            while place:
+                for answer in engine.step():
+                    if not answer.finished:
+                        continue
+                    i = place.pop(_number(answer.request_id))
+                    self._check_length(prompts[i], len(answer.prompt_token_ids), lengths[i])
+                    yield i, answer
+        finally:
+            # Whoever stops listening, by an error or by leaving, leaves no request behind.
+            if place:
+                engine.abort_request([str(number) for number in place])
+
+    def _check_length(self, prompt: Prompt, expanded: int, expected: int) -> None:
+        if expanded != expected:
+            raise RunError(
+                f"vLLM expanded prompt {prompt.id!r} to {expanded} tokens, the learner to "
+                f"{expected}; their log-probs would not be comparable"
+            )
 
     def _prompt_length(self, prompt: Prompt, num_samples: int) -> int:
         """Tokens of the prompt as the learner expands it."""
@@ -236,6 +257,11 @@ def _device_options(cluster: ClusterConfig) -> dict[str, Any]:
         "tensor_parallel_size": cluster.tensor_parallel,
         "gpu_memory_utilization": cluster.gpu_memory_utilization,
     }
+
+
+def _number(request_id: str) -> int:
+    """vLLM's count of a request, which its own id has with a random end."""
+    return int(request_id.partition("-")[0])
 
 
 def _served_rank(r: int) -> int:

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from cogaudio_rl.eval.seeds import summarise_seeds
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.policy import resolve_checkpoint
+from cogaudio_rl.ports import Ports
 from cogaudio_rl.rewards.judge import probe_judge
 from cogaudio_rl.run_folder import RunFolder
-from cogaudio_rl.stages.pipeline import Backend, Pipeline, Services, run_all
+from cogaudio_rl.stages.pipeline import Backend, Pipeline, run_all
 from cogaudio_rl.types import Utterance
+
+Spawn = Callable[[], Any]
 
 _OBJECT_STORE_BYTES = 512 * 2**20
 _SAMPLE_SECONDS = 2.0
@@ -37,7 +41,7 @@ class RayBackend:
 
     def __init__(self, config: Config, run_dir: Path) -> None:
         self._config, self._run_dir = config, run_dir
-        self._services: Services | None = None
+        self._ports: Ports | None = None
         self._workers: list[Any] = []
         self._facts: dict[str, str] = {}
 
@@ -68,12 +72,12 @@ class RayBackend:
             env=learner_env(self._config.cluster),
         )
 
-    def services(self) -> Services:
+    def ports(self) -> Ports:
         """Place and start the workers once; later calls give the same ones."""
-        if self._services is None:
+        if self._ports is None:
             self._connect()
-            self._services = self._start()
-        return self._services
+            self._ports = self._start()
+        return self._ports
 
     def _connect(self) -> None:
         import ray
@@ -97,25 +101,34 @@ class RayBackend:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
-    def _start(self) -> Services:
+    def _start(self) -> Ports:
         from actors.judge import JudgePool
         from actors.learner import LearnerGroup
         from actors.pools import SamplerPool
         from clusters.layout import layout
         from clusters.placement import reserve
-        from clusters.spawn import spawn_judges, spawn_learners, spawn_rollouts
+        from clusters.spawn import judge_spawner, learner_spawner, rollout_spawner
 
         config, bundles = self._config, layout(self._config.cluster)
         group = reserve(bundles, timeout_s=config.cluster.start_timeout_s)
-        rollouts = spawn_rollouts(config, group, bundles)
-        learners = spawn_learners(config, group, bundles)
-        judges = spawn_judges(config, group, bundles)
-        self._workers = [*rollouts, *learners, *judges]
-        return Services(
-            sampler=SamplerPool(rollouts, config.cluster),
-            judge=JudgePool(judges, config.cluster),
-            learner=LearnerGroup(learners, config),
+        rollouts = self._tracked(rollout_spawner(config, group, bundles))
+        learners = self._tracked(learner_spawner(config, group, bundles))
+        judges = self._tracked(judge_spawner(config, group, bundles))
+        return Ports(
+            sampler=SamplerPool(config.cluster, rollouts),
+            judge=JudgePool(config.cluster, judges),
+            learner=LearnerGroup(config, learners),
         )
+
+    def _tracked(self, spawners: Sequence[Spawn]) -> list[Spawn]:
+        """The same, remembering every worker so that :meth:`close` can end it."""
+
+        def tracked(spawn: Spawn) -> Any:
+            worker = spawn()
+            self._workers.append(worker)
+            return worker
+
+        return [partial(tracked, spawn) for spawn in spawners]
 
     def versions(self) -> dict[str, str]:
         """Versions of the packages that did the work."""
@@ -127,7 +140,7 @@ class RayBackend:
 
         for worker in self._workers:
             ray.kill(worker, no_restart=True)
-        self._workers, self._services = [], None
+        self._workers, self._ports = [], None
         if ray.is_initialized():
             ray.shutdown()
 

@@ -6,7 +6,8 @@ decided here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import ray
@@ -23,35 +24,41 @@ from cogaudio_rl.config import Config
 Handle = Any
 """A ray.actor.ActorHandle; its methods are the worker's, with ``.remote``."""
 
+Spawn = Callable[[], Handle]
+"""Starts one worker in its place; again after it died, with everything as before."""
 
-def spawn_rollouts(
+
+def rollout_spawner(
     config: Config, group: PlacementGroup, bundles: Sequence[Bundle]
-) -> list[Handle]:
-    """One actor around a vLLM engine per rollout bundle."""
+) -> list[Spawn]:
+    """For each rollout bundle, what starts an actor around a vLLM engine in it."""
+    env = rollout_env(config.cluster)
     return [
-        _actor(RolloutWorker, bundle, place, group, rollout_env(config.cluster)).remote(config)
+        partial(_actor(RolloutWorker, bundle, place, group, env).remote, config)
         for place, bundle in _of(Role.ROLLOUT, bundles)
     ]
 
 
-def spawn_judges(config: Config, group: PlacementGroup, bundles: Sequence[Bundle]) -> list[Handle]:
-    """One actor per judge bundle."""
+def judge_spawner(config: Config, group: PlacementGroup, bundles: Sequence[Bundle]) -> list[Spawn]:
+    """For each judge bundle, what starts a judge in it."""
+    env = judge_env(config.cluster)
     return [
-        _actor(JudgeWorker, bundle, place, group, judge_env(config.cluster)).remote(
-            config.judge, config.rl.reward
+        partial(
+            _actor(JudgeWorker, bundle, place, group, env).remote, config.judge, config.rl.reward
         )
         for place, bundle in _of(Role.JUDGE, bundles)
     ]
 
 
-def spawn_learners(
+def learner_spawner(
     config: Config, group: PlacementGroup, bundles: Sequence[Bundle]
-) -> list[Handle]:
-    """One actor per DeepSpeed rank."""
-    ranks = _of(Role.LEARNER, bundles)
+) -> list[Spawn]:
+    """For each DeepSpeed rank, what starts it."""
+    env, ranks = learner_env(config.cluster), _of(Role.LEARNER, bundles)
     return [
-        _actor(LearnerWorker, bundle, place, group, learner_env(config.cluster)).remote(
-            config, bundle.index, len(ranks)
+        partial(
+            _actor(LearnerWorker, bundle, place, group, env).remote,
+            *(config, bundle.index, len(ranks)),
         )
         for place, bundle in ranks
     ]

@@ -166,6 +166,11 @@ class RlConfig(_Strict):
     objective: ObjectiveConfig = ObjectiveConfig()
     reward: RewardConfig = RewardConfig()
     readiness: ReadinessConfig = ReadinessConfig()
+    max_staleness: Annotated[int, Field(ge=0)] = 0
+    """How many updates a rollout may be behind the policy it trains. 0: one thing after another;
+    above, coming steps are rolled out and judged while this one trains."""
+    max_restarts: Annotated[int, Field(ge=0)] = 3
+    """How often the run goes on from its last checkpoint after a worker died."""
     zero_spread_tolerance: Annotated[float, Field(ge=0)] = 1e-6
     """A group whose rewards differ by no more than this teaches nothing and is dropped."""
     canary_tolerance: Annotated[float, Field(gt=0)] = 1e-3

@@ -7,6 +7,7 @@
     │   ├── CheckpointError  a checkpoint that is missing or of another architecture
     │   └── JudgeUnreachable a judge endpoint that does not answer
     └── RunError             the run itself failed: exit code 1
+        ├── WorkerDied       a worker process ended by itself, was killed, or lost its node
         ├── PublishError     a rollout worker does not answer with the new adapter
         └── WaitTimeout      something did not happen in time; the message says what
 
@@ -46,6 +47,10 @@ class JudgeUnreachable(InputError):
 
 class RunError(CogAudioError):
     """The run failed while running."""
+
+
+class WorkerDied(RunError):
+    """A worker's process ended by itself, was killed, or its node was lost."""
 
 
 class PublishError(RunError):

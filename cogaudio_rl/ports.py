@@ -5,7 +5,8 @@ Shape suffixes in names: ``_P`` one per prompt, ``_G`` one per rollout of a grou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,12 @@ class Sampler(Protocol):
 
         Log-probs are those of the model at temperature 1, whatever the sampling temperature.
         """
+        ...
+
+    def stream(
+        self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> AsyncGenerator[tuple[int, Group]]:
+        """The same groups as :meth:`sample`, each with its place, as soon as it is whole."""
         ...
 
     async def choose(
@@ -65,3 +72,16 @@ class Learner(Protocol):
     async def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote."""
         ...
+
+    async def restart(self) -> None:
+        """Begin anew after a worker died; :meth:`load` has to follow."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The three together, already running."""
+
+    sampler: Sampler
+    judge: Judge
+    learner: Learner

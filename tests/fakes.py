@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, StopReason, Utterance
 
@@ -34,6 +34,14 @@ class FakeSampler:
             )
             for p in prompts_P
         ]
+
+    async def stream(
+        self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> AsyncGenerator[tuple[int, Group]]:
+        for i, group in enumerate(
+            await self.sample(prompts_P, n=n, temperature=temperature, seed=seed)
+        ):
+            yield i, group
 
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]

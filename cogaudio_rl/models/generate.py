@@ -6,7 +6,7 @@ same tokens to the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import torch
@@ -45,15 +45,24 @@ class LocalSampler:
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
         """See :class:`cogaudio_rl.ports.Sampler`."""
-        found: dict[int, Group] = {}
+        found = {
+            i: group
+            async for i, group in self.stream(prompts_P, n=n, temperature=temperature, seed=seed)
+        }
+        return [found[i] for i in range(len(prompts_P))]
+
+    async def stream(
+        self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> AsyncGenerator[tuple[int, Group]]:
+        """See :class:`cogaudio_rl.ports.Sampler`."""
         for route in Route:
             where = [i for i, p in enumerate(prompts_P) if p.route is route]
             size = max(1, min(_PROMPTS_AT_ONCE, _ROWS_AT_ONCE // n))
             for start in range(0, len(where), size):
                 part = where[start : start + size]
                 groups = self._generate([prompts_P[i] for i in part], n, temperature, seed)
-                found.update(zip(part, groups, strict=True))
-        return [found[i] for i in range(len(prompts_P))]
+                for i, group in zip(part, groups, strict=True):
+                    yield i, group
 
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]

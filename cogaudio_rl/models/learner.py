@@ -227,6 +227,9 @@ class LocalLearner:
     async def load(self, folder: Path) -> None:
         self._learner.load(folder)
 
+    async def restart(self) -> None:
+        """Nothing can have died; :meth:`load` replaces all there is."""
+
 
 def learning_rate(version: int, config: RlConfig) -> float:
     """The rate of the update that makes ``version + 1``: linear warm-up, then constant or falling

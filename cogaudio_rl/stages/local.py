@@ -17,9 +17,9 @@ from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.generate import LocalSampler
 from cogaudio_rl.models.learner import LocalLearner
 from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.ports import Ports
 from cogaudio_rl.rewards.judge import make_judge
 from cogaudio_rl.seeding import seed_for
-from cogaudio_rl.stages.pipeline import Services
 from cogaudio_rl.stages.sft import run_sft
 from cogaudio_rl.types import Utterance
 
@@ -33,7 +33,7 @@ class LocalBackend:
         # The order of a sum, and with it the last digit, depends on the number of threads.
         torch.set_num_threads(config.cluster.threads_per_learner)
         self._config = config
-        self._services: Services | None = None
+        self._ports: Ports | None = None
 
     def train_sft(
         self,
@@ -65,16 +65,16 @@ class LocalBackend:
         lora = self._config.model.lora
         save_adapter(policy.adapter(0), out, r=lora.r, alpha=lora.alpha, base=policy.name)
 
-    def services(self) -> Services:
+    def ports(self) -> Ports:
         """Sampler and learner hold a policy each, as they do on a cluster."""
-        if self._services is None:
+        if self._ports is None:
             config = self._config
-            self._services = Services(
+            self._ports = Ports(
                 sampler=LocalSampler(Policy.load(config.model), config.model),
                 judge=make_judge(config.judge, config.rl.reward),
                 learner=LocalLearner(Policy.load(config.model), config),
             )
-        return self._services
+        return self._ports
 
     def versions(self) -> dict[str, str]:
         """Versions of the packages that did the work."""
@@ -82,4 +82,4 @@ class LocalBackend:
 
     def close(self) -> None:
         """Nothing was started."""
-        self._services = None
+        self._ports = None

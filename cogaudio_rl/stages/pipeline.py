@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from cogaudio_rl.console import Console
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
 from cogaudio_rl.data.load import Splits, labels, load_splits
 from cogaudio_rl.data.stream import UtteranceStream
-from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.errors import CheckpointError, WorkerDied
 from cogaudio_rl.eval.console import print_table
 from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
@@ -33,24 +32,16 @@ from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
-from cogaudio_rl.ports import Judge, Learner, Sampler
+from cogaudio_rl.ports import Ports
 from cogaudio_rl.run_folder import RunFolder
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.readiness import Readiness
 from cogaudio_rl.stages.rl import RlHooks, route_prompts, run_rl
-from cogaudio_rl.types import AudioRef, Utterance
+from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
+from cogaudio_rl.types import AudioRef, Prompt, Utterance
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 """(step, of how many, metrics)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The three ports that RL and evaluation need, already running."""
-
-    sampler: Sampler
-    judge: Judge
-    learner: Learner
 
 
 class Backend(Protocol):
@@ -69,7 +60,7 @@ class Backend(Protocol):
         """Train one SFT stage from the adapter in ``init`` (None: a fresh one) into ``out``."""
         ...
 
-    def services(self) -> Services:
+    def ports(self) -> Ports:
         """Start sampler, judge and learner, or give those already running."""
         ...
 
@@ -170,18 +161,10 @@ class Pipeline:
         """DR-SAPO from the stage II adapter, or from the last RL checkpoint of this run."""
         if self.run.is_done("stage3"):
             return
-        config, state = self.config, self.run.state.get("rl")
-        utterances = self.splits.rl
+        config, utterances = self.config, self.splits.rl
         self.console.stage(
             "stage III: DR-SAPO on both routes: prefer replies that meet the need behind the voice"
         )
-        services = self.backend.services()
-        start, stream = 1, UtteranceStream(utterances, config.seed)
-        source = init or self.run.checkpoint("stage2")
-        if state is not None:
-            start, source = state["step"] + 1, self.run.rl_checkpoint(state["step"])
-            stream = UtteranceStream.restore(utterances, config.seed, state["stream"])
-        self.metrics.forget_after("stage3", start - 1)
         canaries = tuple(route_prompts([utterances[0]], "both"))
         with self._stage("stage3"), self.console.steps("stage3") as show:
 
@@ -193,32 +176,50 @@ class Pipeline:
                 self.console.note(readiness.line(), warn=not readiness.ready)
                 self.run.update_state(ready_for_rl=readiness.ready)
 
-            async def train() -> None:
-                await services.learner.load(source)
-                await run_rl(
-                    sampler=services.sampler,
-                    judge=services.judge,
-                    learner=services.learner,
-                    stream=stream,
-                    canaries=canaries,
-                    config=config.rl,
-                    seed=config.seed,
-                    start=start,
-                    hooks=RlHooks(
-                        log=log,
-                        rollouts=lambda step, groups, scores: self.run.write_rollouts(
-                            f"stage3-{step:05d}", groups, scores
-                        ),
-                        ready=ready,
-                        checkpoint_folder=self.run.rl_checkpoint,
-                        saved=lambda step, _folder, stream_state: self.run.saved_rl(
-                            step, stream_state, config.rl.keep_checkpoints
-                        ),
-                    ),
-                )
-                await services.learner.save(self.run.checkpoint("stage3"))
+            hooks = RlHooks(
+                log=log,
+                rollouts=lambda step, groups, scores: self.run.write_rollouts(
+                    f"stage3-{step:05d}", groups, scores
+                ),
+                ready=ready,
+                checkpoint_folder=self.run.rl_checkpoint,
+                saved=lambda step, _folder, stream_state: self.run.saved_rl(
+                    step, stream_state, config.rl.keep_checkpoints
+                ),
+            )
+            asyncio.run(self._train_rl(utterances, init, canaries, hooks))
 
-            asyncio.run(train())
+    async def _train_rl(
+        self,
+        utterances: Sequence[Utterance],
+        init: Path | None,
+        canaries: tuple[Prompt, ...],
+        hooks: RlHooks,
+    ) -> None:
+        """The loop, from its last checkpoint; again from there when a worker died."""
+        config, restarts = self.config, 0
+        ports = self.backend.ports()
+        loop = run_rl_pipelined if config.rl.max_staleness else run_rl
+        while True:
+            start, stream = 1, UtteranceStream(utterances, config.seed)
+            source = init or self.run.checkpoint("stage2")
+            if (state := self.run.state.get("rl")) is not None:
+                start, source = state["step"] + 1, self.run.rl_checkpoint(state["step"])
+                stream = UtteranceStream.restore(utterances, config.seed, state["stream"])
+            self.metrics.forget_after("stage3", start - 1)
+            try:
+                await ports.learner.load(source)
+                await loop(
+                    ports, stream, canaries, config.rl, seed=config.seed, hooks=hooks, start=start
+                )
+                await ports.learner.save(self.run.checkpoint("stage3"))
+                return
+            except WorkerDied as died:
+                restarts += 1
+                if restarts > config.rl.max_restarts:
+                    raise
+                self.console.note(f"{died}; going on from step {start}", warn=True)
+                await ports.learner.restart()
 
     # -- evaluation and report ------------------------------------------------------------------
 
@@ -248,7 +249,7 @@ class Pipeline:
         advance: Callable[[int, int], None],
     ) -> ModelResult:
         """One model's answers; its adapter stays published until the next one's."""
-        sampler = self.backend.services().sampler
+        sampler = self.backend.ports().sampler
         await sampler.publish(load_adapter(folder) if folder else None)
         return await evaluate(
             sampler,

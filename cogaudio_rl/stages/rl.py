@@ -5,26 +5,29 @@
                              └────────────── publish (adapter, canary) ◄─────────────┘
 
 One (utterance, route) is one group; advantages are normalised inside it. The loop knows ports only:
-it runs in one process with fakes in a test, and unchanged on Ray.
+it runs in one process with fakes in a test, and unchanged on Ray. ``rl_pipelined.py`` has the same
+steps overlapping.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cogaudio_rl.config import RlConfig
 from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.errors import RunError
 from cogaudio_rl.objectives import get_objective
 from cogaudio_rl.objectives.advantage import group_advantages
-from cogaudio_rl.ports import Judge, Learner, Sampler
+from cogaudio_rl.ports import Ports
 from cogaudio_rl.seeding import seed_for
-from cogaudio_rl.stages.publish import publish
+from cogaudio_rl.stages.publish import Published, publish
 from cogaudio_rl.stages.readiness import Readiness, measure_readiness
 from cogaudio_rl.types import Group, Prompt, Route, Sample, Score, Unscored, Utterance
 
@@ -55,64 +58,139 @@ class Timer:
         self.seconds[f"time/{phase}"] = time.perf_counter() - started
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One step's groups with their scores, and where the stream stood behind them."""
+
+    step: int
+    groups_P: Sequence[Group]
+    scores_PG: Scores
+    stream_state: dict[str, Any]
+    seconds: Mapping[str, float]
+
+
 async def run_rl(
-    *,
-    sampler: Sampler,
-    judge: Judge,
-    learner: Learner,
+    ports: Ports,
     stream: UtteranceStream,
     canaries: tuple[Prompt, ...],
     config: RlConfig,
+    *,
     seed: int,
     hooks: RlHooks,
     start: int = 1,
 ) -> None:
-    """Train from step ``start`` through ``config.steps``.
+    """Train from step ``start`` through ``config.steps``, one thing after another.
 
     Raises PublishError when a canary fails and RunError when the judge leaves too much unscored.
     """
-    published = await publish(learner, sampler, canaries, tolerance=config.canary_tolerance)
-    if start == 1:
-        hooks.ready(await _readiness(sampler, judge, stream, config, seed))
+    published = await open_loop(
+        ports, stream, canaries, config, seed=seed, hooks=hooks, start=start
+    )
     for step in range(start, config.steps + 1):
-        timer = Timer()
-        prompts_P = route_prompts(stream.next(config.utterances_per_step), config.route_mix)
-        with timer("generate"):
-            groups_P = await sampler.sample(
-                prompts_P, n=config.group_size, temperature=1.0, seed=seed_for(seed, "rl", step)
+        utterances = stream.next(config.utterances_per_step)
+        batch = await collect(ports, step, utterances, stream.state(), config, seed)
+        published = await learn(ports, batch, published, canaries, config, hooks)
+
+
+async def open_loop(
+    ports: Ports,
+    stream: UtteranceStream,
+    canaries: tuple[Prompt, ...],
+    config: RlConfig,
+    *,
+    seed: int,
+    hooks: RlHooks,
+    start: int,
+) -> Published:
+    """Give the sampler the policy to begin with; at the very start, look whether it is ready."""
+    published = await publish(
+        ports.learner, ports.sampler, canaries, tolerance=config.canary_tolerance
+    )
+    if start == 1:
+        hooks.ready(await _readiness(ports, stream, config, seed))
+    return published
+
+
+async def collect(
+    ports: Ports,
+    step: int,
+    utterances: Sequence[Utterance],
+    stream_state: dict[str, Any],
+    config: RlConfig,
+    seed: int,
+) -> Batch:
+    """Roll out a step's prompts; each group goes to the judge as soon as it is whole."""
+    prompts_P = route_prompts(utterances, config.route_mix)
+    groups: dict[int, Group] = {}
+    verdicts: dict[int, asyncio.Task[list[list[Score | Unscored]]]] = {}
+    timer = Timer()
+    rolled_out = ports.sampler.stream(
+        prompts_P, n=config.group_size, temperature=1.0, seed=seed_for(seed, "rl", step)
+    )
+    try:
+        async with aclosing(rolled_out):
+            with timer("generate"):
+                async for i, group in rolled_out:
+                    groups[i] = group
+                    verdicts[i] = asyncio.create_task(ports.judge.score([group]))
+        with timer("judge"):  # what is left of it when the last group is whole
+            await asyncio.gather(*verdicts.values())
+    finally:
+        for verdict in verdicts.values():
+            verdict.cancel()
+    places = range(len(prompts_P))
+    return Batch(
+        step=step,
+        groups_P=[groups[i] for i in places],
+        scores_PG=[verdicts[i].result()[0] for i in places],
+        stream_state=stream_state,
+        seconds=timer.seconds,
+    )
+
+
+async def learn(
+    ports: Ports,
+    batch: Batch,
+    published: Published,
+    canaries: tuple[Prompt, ...],
+    config: RlConfig,
+    hooks: RlHooks,
+) -> Published:
+    """Train on a batch, publish, log, save; returns what the sampler now answers with."""
+    step, timer = batch.step, Timer()
+    samples, dropped = to_samples(batch.groups_P, batch.scores_PG, config, newest=published.version)
+    metrics = reward_metrics(batch.groups_P, batch.scores_PG) | dropped
+    metrics |= staleness(samples, published.version)
+    _check_judge(metrics, config.max_unscored_share)
+    if samples:
+        with timer("update"):
+            update = await ports.learner.update(samples)
+        with timer("publish"):
+            published = await publish(
+                ports.learner, ports.sampler, canaries, tolerance=config.canary_tolerance
             )
-        with timer("judge"):
-            scores_PG = await judge.score(groups_P)
-        samples, dropped = to_samples(groups_P, scores_PG, config, version=published.version)
-        metrics = reward_metrics(groups_P, scores_PG) | dropped
-        _check_judge(metrics, config.max_unscored_share)
-        if samples:
-            with timer("update"):
-                update = await learner.update(samples)
-            with timer("publish"):
-                published = await publish(
-                    learner, sampler, canaries, tolerance=config.canary_tolerance
-                )
-            metrics |= dict(update.metrics) | {"policy/canary_gap": published.canary_gap}
-        hooks.log(step, metrics | timer.seconds | {"policy/version": float(published.version)})
-        if step % config.log_rollouts_every == 0 or step in (1, config.steps):
-            hooks.rollouts(step, groups_P, scores_PG)
-        if step % config.save_every == 0 or step == config.steps:
-            folder = hooks.checkpoint_folder(step)
-            await learner.save(folder)
-            hooks.saved(step, folder, stream.state())
+        metrics |= dict(update.metrics) | {"policy/canary_gap": published.canary_gap}
+    metrics |= {"policy/version": float(published.version)}
+    hooks.log(step, metrics | dict(batch.seconds) | timer.seconds)
+    if step % config.log_rollouts_every == 0 or step in (1, config.steps):
+        hooks.rollouts(step, batch.groups_P, batch.scores_PG)
+    if step % config.save_every == 0 or step == config.steps:
+        folder = hooks.checkpoint_folder(step)
+        await ports.learner.save(folder)
+        hooks.saved(step, folder, batch.stream_state)
+    return published
 
 
 async def _readiness(
-    sampler: Sampler, judge: Judge, stream: UtteranceStream, config: RlConfig, seed: int
+    ports: Ports, stream: UtteranceStream, config: RlConfig, seed: int
 ) -> Readiness:
     """Sample prompts of the first steps ahead of training, without moving the stream."""
     utterances = stream.peek(config.readiness.prompts)
     prompts_P = route_prompts(utterances, "alternate")
-    groups_P = await sampler.sample(
+    groups_P = await ports.sampler.sample(
         prompts_P, n=config.group_size, temperature=1.0, seed=seed_for(seed, "readiness")
     )
-    return measure_readiness(groups_P, await judge.score(groups_P), config.readiness)
+    return measure_readiness(groups_P, await ports.judge.score(groups_P), config.readiness)
 
 
 def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:
@@ -124,12 +202,12 @@ def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:
 
 
 def to_samples(
-    groups_P: Sequence[Group], scores_PG: Scores, config: RlConfig, *, version: int
+    groups_P: Sequence[Group], scores_PG: Scores, config: RlConfig, *, newest: int
 ) -> tuple[list[Sample], dict[str, float]]:
     """Normalise rewards inside each group; what cannot teach drops out and is counted.
 
     Dropped: ``unscored`` rollouts, groups of ``zero_spread`` (or left with one score), ``stale``
-    rollouts of another policy version, and rollouts that are ``empty``.
+    rollouts more than ``config.max_staleness`` versions behind ``newest``, and ``empty`` ones.
     """
     divide_by_std = get_objective(config.objective.name).divide_by_std
     samples: list[Sample] = []
@@ -139,7 +217,7 @@ def to_samples(
         for rollout, score in zip(group.rollouts, scores, strict=True):
             if isinstance(score, Unscored):
                 dropped["unscored"] += 1
-            elif rollout.policy_version != version:
+            elif not 0 <= newest - rollout.policy_version <= config.max_staleness:
                 dropped["stale"] += 1
             elif not rollout.token_ids:
                 dropped["empty"] += 1
@@ -161,6 +239,17 @@ def to_samples(
         ]
     reasons = ("unscored", "stale", "empty", "zero_spread")
     return samples, {f"drop/{reason}": float(dropped[reason]) for reason in reasons}
+
+
+def staleness(samples: Sequence[Sample], newest: int) -> dict[str, float]:
+    """How many versions behind ``newest`` the samples were generated."""
+    if not samples:
+        return {}
+    behind = [newest - s.rollout.policy_version for s in samples]
+    return {
+        "policy/staleness_mean": sum(behind) / len(behind),
+        "policy/staleness_max": float(max(behind)),
+    }
 
 
 def reward_metrics(groups_P: Sequence[Group], scores_PG: Scores) -> dict[str, float]:

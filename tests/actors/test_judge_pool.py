@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
 from replies import direct, group_of, said
@@ -54,17 +55,17 @@ def worker() -> JudgeWorker:
 @pytest.mark.parametrize("count", [1, 3, 20])
 async def test_any_number_of_workers_gives_the_same_verdicts(count: int) -> None:
     handles = [NearHandle(worker(), delay_s=0.01 * (i % 2)) for i in range(count)]
-    pool = JudgePool(handles, ClusterConfig())
+    pool = JudgePool(ClusterConfig(), [partial(lambda h: h, h) for h in handles])
     assert await pool.score(GROUPS) == await EmbeddedJudge(RewardConfig()).score(GROUPS)
     assert sum(handle.asked for handle in handles) == len(GROUPS)
     assert max(h.asked for h in handles) - min(h.asked for h in handles) <= 1
 
 
 async def test_nothing_to_judge() -> None:
-    assert await JudgePool([NearHandle(worker())], ClusterConfig()).score([]) == []
+    assert await JudgePool(ClusterConfig(), [lambda: NearHandle(worker())]).score([]) == []
 
 
 async def test_a_judge_that_hangs_is_named() -> None:
-    pool = JudgePool([NearHandle(worker(), delay_s=30)], ClusterConfig(step_timeout_s=0.05))
-    with pytest.raises(WaitTimeout, match="verdicts on 14 groups from 1 judge workers"):
+    pool = JudgePool(ClusterConfig(step_timeout_s=0.05), [lambda: NearHandle(worker(), delay_s=30)])
+    with pytest.raises(WaitTimeout, match="verdicts on 14 groups"):
         await pool.score(GROUPS)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.pools import SamplerPool, deal, gather
+from actors.crew import gather
+from actors.pools import SamplerPool, deal
 from cogaudio_rl.config import ClusterConfig
-from cogaudio_rl.errors import DataError, RunError, WaitTimeout
+from cogaudio_rl.errors import DataError, WaitTimeout, WorkerDied
 from cogaudio_rl.types import (
     Adapter,
     AudioRef,
@@ -36,16 +39,28 @@ def make_prompt(name: str, route: Route) -> Prompt:
 PROMPTS = [make_prompt(f"u{i}", route) for i in range(5) for route in Route]
 
 
+SLOWLY, DEADLY = 1, 2
+"""Seeds that make the worker slow, or die."""
+
+
 class EchoWorker:
     """Answers with the prompt's own name, the size of its share and the adapter it holds."""
 
     def __init__(self) -> None:
         self._version = 0
 
-    def sample(
+    def stream(
         self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int
-    ) -> list[Group]:
-        return [self._group(p, len(prompts), n) for p in prompts]
+    ) -> Iterator[tuple[int, Group]]:
+        for i, prompt in enumerate(prompts):
+            if seed == DEADLY:
+                self.die()
+            if seed == SLOWLY:
+                time.sleep(0.5)
+            yield i, self._group(prompt, len(prompts), n)
+
+    def pid(self) -> int:
+        return os.getpid()
 
     def choose(
         self, prompts: Sequence[Prompt], *, prefix: str, options: Sequence[str]
@@ -58,8 +73,6 @@ class EchoWorker:
         self._version = 0 if adapter is None else adapter.version
 
     def die(self) -> None:
-        import os
-
         os._exit(1)
 
     def _group(self, prompt: Prompt, share: int, n: int) -> Group:
@@ -94,20 +107,20 @@ async def test_results_come_in_the_order_they_were_asked_for() -> None:
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[list[Any]]:
+def spawn() -> Iterator[Any]:
     import ray
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     remote = ray.remote(EchoWorker)
-    yield [remote.options(num_cpus=0).remote() for _ in range(3)]
+    yield lambda: remote.options(num_cpus=0).remote()
     ray.shutdown()
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("default")
-async def test_pool_of_real_actors(workers: list[Any], tmp_path: Path) -> None:
-    pool = SamplerPool(workers, ClusterConfig(step_timeout_s=60))
+async def test_pool_of_real_actors(spawn: Any) -> None:
+    pool = SamplerPool(ClusterConfig(step_timeout_s=60), [spawn] * 3)
     await pool.publish(Adapter(version=4, tensors={}))
     groups = await pool.sample(PROMPTS, n=2, temperature=1.0, seed=0)
     assert [g.prompt for g in groups] == PROMPTS
@@ -116,10 +129,43 @@ async def test_pool_of_real_actors(workers: list[Any], tmp_path: Path) -> None:
     assert {g.rollouts[0].token_ids[0] for g in groups} == {3, 4}
     assert await pool.choose(PROMPTS[:1], prefix="x ", options=[" a"]) == ["x u0/explicit"]
     assert await pool.sample([], n=1, temperature=1.0, seed=0) == []
+    assert pool.replaced == 0
 
     with pytest.raises(DataError) as raised:
         await pool.choose(PROMPTS, prefix="", options=[])
     assert str(raised.value) == "no options for 'u0'"
 
-    with pytest.raises(RunError, match="a worker process died during the last call"):
-        await gather([workers[0].die.remote()], 60, "the last call")
+    with pytest.raises(WorkerDied, match="a worker process died during the last call"):
+        await gather([spawn().die.remote()], 60, "the last call")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")
+async def test_a_worker_killed_in_the_midst_is_replaced(
+    spawn: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SIGKILL while it answers: the rest is asked of a new worker, which holds the same policy."""
+    pool = SamplerPool(ClusterConfig(step_timeout_s=60), [spawn] * 2)
+    await pool.publish(Adapter(version=7, tensors={}))
+    pids = [await h.pid.remote() for h in pool._crew._handles]
+    seen: list[int] = []
+    async for i, group in pool.stream(PROMPTS, n=1, temperature=1.0, seed=SLOWLY):
+        if not seen:
+            os.kill(pids[0], signal.SIGKILL)
+        seen.append(i)
+        assert group.prompt == PROMPTS[i]
+        assert group.rollouts[0].policy_version == 7
+    assert sorted(seen) == list(range(len(PROMPTS))), "every prompt once, none twice"
+    assert pool.replaced == 1
+    assert "a new one takes its place" in caplog.text
+    assert pids[0] not in [await h.pid.remote() for h in pool._crew._handles]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")
+async def test_a_prompt_that_kills_twice_ends_the_run(spawn: Any) -> None:
+    pool = SamplerPool(ClusterConfig(step_timeout_s=60), [spawn])
+    with pytest.raises(WorkerDied):
+        await pool.sample(PROMPTS[:1], n=1, temperature=1.0, seed=DEADLY)

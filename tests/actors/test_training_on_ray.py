@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from tiny_world import (
 )
 
 from cogaudio_rl.config import Config, SftStageConfig
-from cogaudio_rl.errors import CheckpointError, DataError
+from cogaudio_rl.errors import CheckpointError, DataError, WorkerDied
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.learner import LocalLearner
@@ -117,8 +119,7 @@ async def test_learner_group_equals_local_learner(
     from actors.learner import LearnerGroup, LearnerWorker
 
     worker: Any = ray.remote(LearnerWorker).options(num_cpus=0.5, runtime_env={"env_vars": ENV})
-    ranks = [worker.remote(config, rank, 2) for rank in range(2)]
-    group = LearnerGroup(ranks, config)
+    group = LearnerGroup(config, [partial(worker.remote, config, rank, 2) for rank in range(2)])
     policy = make_policy(config)
     samples = make_samples(policy, utterances[:2], group_size=2)
     local = LocalLearner(policy, config)
@@ -135,5 +136,14 @@ async def test_learner_group_equals_local_learner(
     assert await group.update(samples) == again
     with pytest.raises(CheckpointError, match="holds no adapter_model"):
         await group.load(tmp_path / "nowhere")
-    for rank in ranks:
+    # One rank is killed in the midst of an update: said in time, and all go on from the checkpoint.
+    update = asyncio.create_task(group.update(samples * 20))
+    await asyncio.sleep(0.5)
+    ray.kill(group._ranks[1])
+    with pytest.raises(WorkerDied, match="the learners to update"):
+        await update
+    await group.restart()
+    await group.load(tmp_path / "checkpoint")
+    assert await group.update(samples) == again
+    for rank in group._ranks:
         ray.kill(rank)

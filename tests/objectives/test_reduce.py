@@ -221,6 +221,6 @@ def test_constant_length_mean_by_hand() -> None:
         constant_length_mean(loss_BT[i : i + 1], mask_BT[i : i + 1], length=10, global_sequences=2)
         for i in range(2)
     ]
-    assert sum(parts).item() == pytest.approx(9 / 20)
+    assert torch.stack(parts).sum().item() == pytest.approx(9 / 20)
     with pytest.raises(ValueError, match="length must be >= 1, got 0"):
         constant_length_mean(loss_BT, mask_BT, length=0)

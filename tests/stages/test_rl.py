@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cogaudio_rl.config import RlConfig
 from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.errors import PublishError, RunError
+from cogaudio_rl.ports import Ports
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.readiness import Readiness
 from cogaudio_rl.stages.rl import RlHooks, route_prompts, run_rl, to_samples
+from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
 from cogaudio_rl.types import (
     Adapter,
     AudioRef,
@@ -65,6 +69,14 @@ class CoinSampler:
             Group(prompt=p, rollouts=tuple(self._say(p, seed, i) for i in range(n)))
             for p in prompts_P
         ]
+
+    async def stream(
+        self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
+    ) -> AsyncGenerator[tuple[int, Group]]:
+        groups = await self.sample(prompts_P, n=n, temperature=temperature, seed=seed)
+        # Whole groups come in any order.
+        for i in rng_for(seed).permutation(len(groups)):
+            yield int(i), groups[i]
 
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
@@ -124,6 +136,9 @@ class CountingLearner:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "fake.json").write_text(json.dumps([self.version, self.skill]))
 
+    async def restart(self) -> None:
+        raise AssertionError("the loop never restarts")
+
     async def load(self, folder: Path) -> None:
         self.version, self.skill = json.loads((folder / "fake.json").read_text())
 
@@ -167,14 +182,17 @@ async def run(
     config: RlConfig = CONFIG,
     stream: UtteranceStream | None = None,
     start: int = 1,
+    loop: Any = run_rl,
 ) -> None:
-    await run_rl(
-        sampler=sampler or CoinSampler(),
-        judge=judge or TasteJudge(),
-        learner=learner or CountingLearner(),
-        stream=stream or UtteranceStream(UTTERANCES, 0),
-        canaries=CANARIES,
-        config=config,
+    await loop(
+        Ports(
+            sampler=sampler or CoinSampler(),
+            judge=judge or TasteJudge(),
+            learner=learner or CountingLearner(),
+        ),
+        stream or UtteranceStream(UTTERANCES, 0),
+        CANARIES,
+        config,
         seed=0,
         hooks=log.hooks(),
         start=start,
@@ -274,20 +292,20 @@ def group(
 
 def test_advantages_are_normalised_within_one_group_only() -> None:
     (low, low_scores), (high, high_scores) = group([0.0, 0.1]), group([0.9, 1.0])
-    samples, _ = to_samples([low, high], [low_scores, high_scores], RlConfig(), version=5)
+    samples, _ = to_samples([low, high], [low_scores, high_scores], RlConfig(), newest=5)
     assert [round(s.advantage, 3) for s in samples] == [-0.707, 0.707, -0.707, 0.707]
 
 
 def test_an_unscored_rollout_does_not_count_as_zero() -> None:
     some, scores = group([0.8, None, 1.0])
-    samples, dropped = to_samples([some], [scores], RlConfig(), version=5)
+    samples, dropped = to_samples([some], [scores], RlConfig(), newest=5)
     assert [round(s.advantage, 3) for s in samples] == [-0.707, 0.707]
     assert dropped["drop/unscored"] == 1
 
 
 def test_stale_rollouts_are_dropped() -> None:
     some, scores = group([0.0, 1.0], version=4)
-    samples, dropped = to_samples([some], [scores], RlConfig(), version=5)
+    samples, dropped = to_samples([some], [scores], RlConfig(), newest=5)
     assert samples == []
     assert dropped["drop/stale"] == 2
 
@@ -297,3 +315,88 @@ def test_both_routes_are_asked_in_equal_measure(mix: str, explicit: int, direct:
     routes = [p.route for p in route_prompts(UTTERANCES[:4], mix)]
     assert routes.count(Route.EXPLICIT) == explicit
     assert routes.count(Route.DIRECT) == direct
+
+
+async def test_pipelined_without_staleness_is_the_synchronous_loop(tmp_path: Path) -> None:
+    whole, pipelined = Log(tmp_path / "a"), Log(tmp_path / "b")
+    one, other = CountingLearner(), CountingLearner()
+    await run(whole, learner=one)
+    await run(pipelined, learner=other, loop=run_rl_pipelined)
+    assert pipelined.untimed() == whole.untimed()
+    assert other.trained == one.trained
+    assert pipelined.saved == whole.saved
+
+
+@pytest.mark.parametrize("bound", [1, 2, 4])
+async def test_no_sample_is_older_than_allowed_and_some_are_as_old(
+    bound: int, tmp_path: Path
+) -> None:
+    log, learner = Log(tmp_path), CountingLearner()
+    config = CONFIG.model_copy(update={"steps": 12, "max_staleness": bound})
+    await run(log, learner=learner, config=config, loop=run_rl_pipelined)
+    seen = [v["policy/staleness_max"] for v in log.steps.values() if "policy/skill" in v]
+    assert max(seen) == bound
+    assert all(v["drop/stale"] == 0 for v in log.steps.values())
+
+
+async def test_pipelined_trains_the_same_prompts_in_the_same_order(tmp_path: Path) -> None:
+    one, other = CountingLearner(), CountingLearner()
+    await run(Log(tmp_path / "a"), learner=one)
+    config = CONFIG.model_copy(update={"max_staleness": 2})
+    await run(Log(tmp_path / "b"), learner=other, config=config, loop=run_rl_pipelined)
+    assert list(dict.fromkeys(other.trained)) == list(dict.fromkeys(one.trained))
+
+
+async def test_pipelined_checkpoints_stand_where_their_step_stood(tmp_path: Path) -> None:
+    """The stream runs ahead; a resumed run must ask again for what was only under way."""
+    whole, ahead = Log(tmp_path / "a"), Log(tmp_path / "b")
+    await run(whole)
+    config = CONFIG.model_copy(update={"max_staleness": 3})
+    await run(ahead, config=config, loop=run_rl_pipelined)
+    assert ahead.saved == whole.saved
+
+
+async def test_waiting_for_the_judge_overlaps_with_the_next_rollouts(tmp_path: Path) -> None:
+    """Counted, not timed: when a step trains, the next one's rollouts are already being judged."""
+    waiting: list[int] = []
+
+    class Slow(TasteJudge):
+        async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
+            waiting.append(1)
+            await asyncio.sleep(0.02)
+            waiting.pop()
+            return await super().score(groups_P)
+
+    class Watching(CountingLearner):
+        seen: list[int]
+
+        async def update(self, samples: Sequence[Sample]) -> Update:
+            await asyncio.sleep(0.005)
+            self.seen.append(len(waiting))
+            return await super().update(samples)
+
+    for bound, overlaps in ((0, False), (1, True)):
+        learner = Watching()
+        learner.seen = []
+        config = CONFIG.model_copy(update={"max_staleness": bound})
+        await run(
+            Log(tmp_path / str(bound)),
+            judge=Slow(),
+            learner=learner,
+            config=config,
+            loop=run_rl_pipelined,
+        )
+        assert any(learner.seen) is overlaps
+
+
+async def test_an_error_while_rolling_out_ahead_ends_the_loop(tmp_path: Path) -> None:
+    class Fragile(TasteJudge):
+        async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
+            if self.seen > 150:
+                raise RunError("the judge fell over")
+            return await super().score(groups_P)
+
+    config = CONFIG.model_copy(update={"max_staleness": 2, "steps": 20})
+    with pytest.raises(RunError, match="fell over"):
+        await run(Log(tmp_path), judge=Fragile(), config=config, loop=run_rl_pipelined)
+    assert len(asyncio.all_tasks()) == 1, "nothing may go on in the background"
