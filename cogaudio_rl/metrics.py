@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from tensorboardX import SummaryWriter
 
-from cogaudio_rl.run_folder import write_whole
+from cogaudio_rl.run_folder import read_lines, write_whole
 
 FILE_NAME = "metrics.jsonl"
 
@@ -84,13 +84,4 @@ class MetricsLog:
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """Every whole line of a run's ``metrics.jsonl`` in order; [] when there is none."""
-    path = run_dir / FILE_NAME
-    if not path.is_file():
-        return []
-    lines: list[dict[str, Any]] = []
-    for text in path.read_text("utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break  # cut short by a kill; only the last line can be
-    return lines
+    return read_lines(run_dir / FILE_NAME)

@@ -1,10 +1,11 @@
 """The folder of one run: what is where, what is already done, and how to go on.
 
 config.yaml        the resolved config
-state.json         stages that are finished, and the last RL checkpoint
+state.json         stages that are finished
 metrics.jsonl      one line per step; tb/ holds the same for TensorBoard
 data/              the corpus, where the recipe makes one
-checkpoints/       stage1, stage2, stage3/step-N, each a PEFT adapter
+checkpoints/       stage1, stage2, stage3, each a PEFT adapter; rl/step-N, stage III on its way
+ledger.jsonl       which prompts each RL step trained on
 rollouts/          sampled rollouts with their scores, as JSON lines
 eval/              one JSON file per evaluated model
 report.html, report.json
@@ -15,13 +16,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cogaudio_rl.config import Config, dump_config
 from cogaudio_rl.errors import ConfigError, DataError
+from cogaudio_rl.rl_checkpoints import RlCheckpoints
 from cogaudio_rl.types import Group, Score, Unscored
+
+LEDGER = "ledger.jsonl"
 
 
 class RunFolder:
@@ -65,9 +69,9 @@ class RunFolder:
         """Where the finished adapter of a stage lies."""
         return self.path / "checkpoints" / model
 
-    def rl_checkpoint(self, step: int) -> Path:
-        """Where RL's state after a step lies."""
-        return self.path / "checkpoints" / "rl" / f"step-{step:05d}"
+    def rl_checkpoints(self, *, keep: int) -> RlCheckpoints:
+        """Where RL's states after some of its steps lie."""
+        return RlCheckpoints(self.path / "checkpoints" / "rl", keep=keep)
 
     # -- what is done ---------------------------------------------------------------------------
 
@@ -88,12 +92,22 @@ class RunFolder:
         seconds_by_stage = dict(state.get("seconds", {})) | {stage: round(seconds, 1)}
         self.update_state(done=[*state["done"], stage], seconds=seconds_by_stage)
 
-    def saved_rl(self, step: int, stream_state: Mapping[str, Any], keep: int) -> None:
-        """Record an RL checkpoint as the one to resume from, then drop the oldest."""
-        self.update_state(rl={"step": step, "stream": dict(stream_state)})
-        folders = sorted((self.path / "checkpoints" / "rl").glob("step-*"))
-        for old in folders[:-keep]:
-            shutil.rmtree(old)
+    # -- the ledger -----------------------------------------------------------------------------
+
+    def trained(self, step: int, prompt_ids: Sequence[str]) -> None:
+        """Note which prompts a step trained on."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LEDGER).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "prompts": list(prompt_ids)}) + "\n")
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """``{"step": …, "prompts": […]}`` for each step that trained, in order."""
+        return read_lines(self.path / LEDGER)
+
+    def forget_trained_after(self, step: int) -> None:
+        """Forget steps whose updates are not in the checkpoint a run goes on from."""
+        kept = [line for line in self.ledger() if line["step"] <= step]
+        write_whole(self.path / LEDGER, "".join(json.dumps(line) + "\n" for line in kept))
 
     # -- rollouts -------------------------------------------------------------------------------
 
@@ -124,6 +138,19 @@ class RunFolder:
                     )
                 )
         write_whole(self.path / "rollouts" / f"{name}.jsonl", "\n".join(lines) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a JSON lines file in order; [] when there is none."""
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text("utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break  # cut short by a kill; only the last line can be
+    return lines
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -33,6 +33,7 @@ from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
 from cogaudio_rl.ports import Ports
+from cogaudio_rl.rl_checkpoints import RlCheckpoints
 from cogaudio_rl.run_folder import RunFolder
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.readiness import Readiness
@@ -166,6 +167,7 @@ class Pipeline:
             "stage III: DR-SAPO on both routes: prefer replies that meet the need behind the voice"
         )
         canaries = tuple(route_prompts([utterances[0]], "both"))
+        checkpoints = self.run.rl_checkpoints(keep=config.rl.keep_checkpoints)
         with self._stage("stage3"), self.console.steps("stage3") as show:
 
             def log(step: int, values: Mapping[str, float]) -> None:
@@ -182,18 +184,20 @@ class Pipeline:
                     f"stage3-{step:05d}", groups, scores
                 ),
                 ready=ready,
-                checkpoint_folder=self.run.rl_checkpoint,
-                saved=lambda step, _folder, stream_state: self.run.saved_rl(
-                    step, stream_state, config.rl.keep_checkpoints
+                trained=self.run.trained,
+                checkpoint_folder=checkpoints.draft,
+                saved=lambda step, folder, stream, reward: checkpoints.seal(
+                    folder, step=step, stream=stream, reward=reward
                 ),
             )
-            asyncio.run(self._train_rl(utterances, init, canaries, hooks))
+            asyncio.run(self._train_rl(utterances, init, canaries, checkpoints, hooks))
 
     async def _train_rl(
         self,
         utterances: Sequence[Utterance],
         init: Path | None,
         canaries: tuple[Prompt, ...],
+        checkpoints: RlCheckpoints,
         hooks: RlHooks,
     ) -> None:
         """The loop, from its last checkpoint; again from there when a worker died."""
@@ -203,10 +207,11 @@ class Pipeline:
         while True:
             start, stream = 1, UtteranceStream(utterances, config.seed)
             source = init or self.run.checkpoint("stage2")
-            if (state := self.run.state.get("rl")) is not None:
-                start, source = state["step"] + 1, self.run.rl_checkpoint(state["step"])
-                stream = UtteranceStream.restore(utterances, config.seed, state["stream"])
+            if (newest := checkpoints.newest()) is not None:
+                start, source = newest.step + 1, newest.path
+                stream = UtteranceStream.restore(utterances, config.seed, newest.stream)
             self.metrics.forget_after("stage3", start - 1)
+            self.run.forget_trained_after(start - 1)
             try:
                 await ports.learner.load(source)
                 await loop(
@@ -218,7 +223,7 @@ class Pipeline:
                 restarts += 1
                 if restarts > config.rl.max_restarts:
                     raise
-                self.console.note(f"{died}; going on from step {start}", warn=True)
+                self.console.note(f"{died}; going on from the last checkpoint", warn=True)
                 await ports.learner.restart()
 
     # -- evaluation and report ------------------------------------------------------------------

@@ -41,8 +41,11 @@ class RlHooks:
     log: Callable[[int, Mapping[str, float]], None]
     rollouts: Callable[[int, Sequence[Group], Scores], None]
     ready: Callable[[Readiness], None]
+    trained: Callable[[int, Sequence[str]], None]
+    """(step, ids of the prompts whose rollouts it trained on)"""
     checkpoint_folder: Callable[[int], Path]
-    saved: Callable[[int, Path, dict[str, int]], None]
+    saved: Callable[[int, Path, dict[str, Any], float], object]
+    """(step, folder, state of the stream, mean reward)"""
 
 
 @dataclass(slots=True)
@@ -171,13 +174,15 @@ async def learn(
             )
         metrics |= dict(update.metrics) | {"policy/canary_gap": published.canary_gap}
     metrics |= {"policy/version": float(published.version)}
+    hooks.trained(step, list(dict.fromkeys(s.prompt.id for s in samples)))
     hooks.log(step, metrics | dict(batch.seconds) | timer.seconds)
     if step % config.log_rollouts_every == 0 or step in (1, config.steps):
         hooks.rollouts(step, batch.groups_P, batch.scores_PG)
     if step % config.save_every == 0 or step == config.steps:
         folder = hooks.checkpoint_folder(step)
         await ports.learner.save(folder)
-        hooks.saved(step, folder, batch.stream_state)
+        rewards = [metrics[key] for r in Route if (key := f"reward/{r}/mean") in metrics]
+        hooks.saved(step, folder, batch.stream_state, sum(rewards) / max(1, len(rewards)))
     return published
 
 

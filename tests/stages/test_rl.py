@@ -150,15 +150,17 @@ class Log:
         self.folder = folder
         self.steps: dict[int, dict[str, float]] = {}
         self.readiness: list[Readiness] = []
-        self.saved: dict[int, dict[str, int]] = {}
+        self.saved: dict[int, dict[str, Any]] = {}
+        self.ledger: dict[int, list[str]] = {}
 
     def hooks(self) -> RlHooks:
         return RlHooks(
             log=lambda step, values: self.steps.__setitem__(step, dict(values)),
             rollouts=lambda step, groups, scores: None,
             ready=self.readiness.append,
+            trained=lambda step, ids: self.ledger.__setitem__(step, list(ids)),
             checkpoint_folder=lambda step: self.folder / str(step),
-            saved=lambda step, folder, state: self.saved.__setitem__(step, state),
+            saved=lambda step, folder, state, reward: self.saved.__setitem__(step, state),
         )
 
     def untimed(self) -> dict[int, dict[str, float]]:
