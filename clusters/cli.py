@@ -201,6 +201,33 @@ def evaluate(
     eval_checkpoint(config, checkpoint)
 
 
+@app.command()
+@reports
+def export(
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            "--checkpoint", "-c", help="Adapter folder, e.g. `runs/a/checkpoints/stage3`."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write; must not be there yet.")
+    ],
+    overrides: Overrides = None,
+    recipe: Recipe = "quickstart",
+) -> None:
+    """Merge an adapter into its backbone: a folder that transformers and vLLM open without PEFT.
+
+    The checkpoint itself is a PEFT adapter already; use it as it is where PEFT is at hand.
+
+    - `cogaudio-rl export -c runs/quickstart/checkpoints/stage3 -o exported`
+    """
+    config = load_config(recipe, overrides or ())
+    from clusters.launch import export_merged
+
+    export_merged(config, checkpoint, out)
+
+
 @lime_app.command("build")
 @reports
 def build(

@@ -278,6 +278,17 @@ def eval_checkpoint(config: Config, checkpoint: Path) -> None:
         pipeline.report(results, wall_s=0.0, peak_rss_gib=watch.peak_gib())
 
 
+def export_merged(config: Config, checkpoint: Path, out: Path) -> None:
+    """Merge an adapter into the recipe's backbone."""
+    from cogaudio_rl.models.export import merge
+
+    console = Console()
+    console.stage("export: W + (alpha / r) * B @ A for every layer the adapter touches")
+    with console.progress("shards") as advance:
+        layers = merge(config.model.path, checkpoint, out, progress=advance)
+    console.note(f"{layers} layers merged; {out} opens without PEFT")
+
+
 def build_lime(config: Config, out: Path) -> None:
     """Write and speak a LIME-mini corpus."""
     console = Console()

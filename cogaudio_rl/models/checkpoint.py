@@ -57,6 +57,18 @@ def load_adapter(folder: Path) -> Adapter:
     return Adapter(version=version, tensors=tensors)
 
 
+def lora_scale(folder: Path) -> float:
+    """alpha / r of an adapter's folder. Raises CheckpointError naming the file."""
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        return float(config["lora_alpha"]) / float(config["r"])
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {str(folder)!r} holds no {path.name}") from None
+    except (ValueError, KeyError, TypeError, ZeroDivisionError):
+        raise CheckpointError(f"{str(path)!r} has no usable r and lora_alpha") from None
+
+
 def for_vllm(adapter: Adapter) -> dict[str, Any]:
     """The adapter's tensors under the names vLLM's Qwen2.5-Omni expects."""
     old, new = VLLM_PREFIX

@@ -1,0 +1,106 @@
+"""Merge an adapter into its backbone: a plain Hugging Face folder that needs no PEFT.
+
+    W' = W + (alpha / r) * B @ A        for every layer the adapter touches
+
+Works shard by shard on the stored weights, without building the model: a 7B backbone needs the memory
+of its largest shard. Talker, vision and audio weights are copied as they are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cogaudio_rl.errors import CheckpointError, DataError
+from cogaudio_rl.models.checkpoint import load_adapter, lora_scale
+from cogaudio_rl.models.policy import resolve_checkpoint
+
+_PEFT_PREFIX = "base_model.model."
+_BACKBONE_PREFIX = "thinker."
+_WEIGHTS = "*.safetensors"
+
+
+def merge(
+    base: str,
+    adapter: Path,
+    out: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Write the merged checkpoint to ``out`` and return how many layers the adapter changed.
+
+    ``out`` appears only when it is whole. Raises DataError when it is there already, CheckpointError
+    for an adapter that does not fit the backbone.
+    """
+    if out.exists():
+        raise DataError(f"{str(out)!r} is already there; name another folder")
+    source = resolve_checkpoint(base)
+    deltas = _deltas(adapter)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    shards = sorted(source.glob(_WEIGHTS))
+    changed: set[str] = set()
+    for number, shard in enumerate(shards):
+        changed |= _merge_shard(shard, partial / shard.name, deltas)
+        progress(number + 1, len(shards))
+    if left := sorted(set(deltas) - changed):
+        shutil.rmtree(partial)
+        raise CheckpointError(
+            f"adapter {str(adapter)!r} changes {left[0]!r}, which backbone {base!r} does not have; "
+            "is it of another architecture?"
+        )
+    for file in source.iterdir():
+        if file.is_file() and not file.match(_WEIGHTS) and file.name != "README.md":
+            shutil.copyfile(file, partial / file.name)
+    partial.rename(out)
+    return len(changed)
+
+
+def _deltas(folder: Path) -> dict[str, Callable[[], Tensor]]:
+    """Name of a stored weight → what is added to it, computed when it is needed."""
+    tensors: Mapping[str, Any] = load_adapter(folder).tensors
+    scale = lora_scale(folder)
+    found: dict[str, Callable[[], Tensor]] = {}
+    for name, a in tensors.items():
+        if not name.endswith(".lora_A.weight"):
+            continue
+        layer = name.removesuffix(".lora_A.weight")
+        b = tensors.get(f"{layer}.lora_B.weight")
+        if b is None:
+            raise CheckpointError(f"adapter {str(folder)!r} has {name!r} without its lora_B")
+        target = f"{_BACKBONE_PREFIX}{layer.removeprefix(_PEFT_PREFIX)}.weight"
+        found[target] = lambda a=a, b=b: scale * (torch.as_tensor(b) @ torch.as_tensor(a))
+    if not found:
+        raise CheckpointError(f"adapter {str(folder)!r} holds no LoRA weights")
+    return found
+
+
+def _merge_shard(source: Path, out: Path, deltas: Mapping[str, Callable[[], Tensor]]) -> set[str]:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    changed: set[str] = set()
+    with safe_open(source, "pt") as stored:
+        metadata: dict[str, str] = stored.metadata() or {"format": "pt"}
+        for name in stored.keys():  # noqa: SIM118 - safe_open is not a mapping
+            weight: Tensor = stored.get_tensor(name)
+            if name in deltas:
+                delta = deltas[name]()
+                if delta.shape != weight.shape:
+                    raise CheckpointError(
+                        f"the adapter's change of {name!r} has shape {tuple(delta.shape)}, the "
+                        f"backbone's weight {tuple(weight.shape)}"
+                    )
+                # In float32: a bfloat16 sum would round most of a small change away.
+                weight = (weight.float() + delta).to(weight.dtype)
+                changed.add(name)
+            tensors[name] = weight
+    save_file(tensors, out, metadata=metadata)
+    return changed
