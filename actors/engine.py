@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cogaudio_rl.config import ClusterConfig
 from cogaudio_rl.errors import ConfigError
-from cogaudio_rl.models.engine import ADAM_BETAS, ADAM_EPS
+from cogaudio_rl.models.engine import ADAM_BETAS, ADAM_EPS, T
 from cogaudio_rl.models.policy import PackedBatch, Policy
 
 
@@ -72,6 +72,11 @@ class DeepSpeedEngine:
         total = torch.tensor(values, dtype=torch.float64, device=device)
         dist.all_reduce(total)
         return total.tolist()
+
+    def all_gather(self, items: Sequence[T]) -> list[T]:
+        found: list[list[T]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(found, list(items))
+        return [item for rank in found for item in rank]
 
     def reset(self) -> None:
         # ZeRO updates its own copy of the weights and would write the old ones back.

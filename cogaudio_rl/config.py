@@ -154,6 +154,14 @@ class RlConfig(_Strict):
     group_size: Annotated[int, Field(ge=2)] = 8
     route_mix: Literal["both", "alternate"] = "both"
     """``both``: each utterance through both routes; ``alternate``: half the utterances through each."""
+    old_logprobs: Literal["sampler", "learner"] = "sampler"
+    """What the ratio is taken to. ``sampler``: the log-probs that came with the rollout, so that r
+    holds staleness and the engines' gap at once. ``learner``: the learner's own at the start of the
+    update; the gap is then corrected by a truncated importance weight, apart from r."""
+    importance_cap: Annotated[float, Field(ge=1)] = 2.0
+    """Where that weight is truncated."""
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of KL(policy || the policy RL began with), estimated by k3 on the rollouts' tokens."""
     learning_rate: Rate = 1e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Literal["constant", "linear"] = "constant"

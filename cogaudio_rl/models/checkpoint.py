@@ -14,6 +14,7 @@ from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.types import Adapter
 
 WEIGHTS = "adapter_model.safetensors"
+_REFERENCE = "reference.safetensors"
 VLLM_PREFIX = ("base_model.model.model.", "base_model.model.thinker.model.")
 """vLLM looks for the thinker inside a whole Qwen2.5-Omni and ignores other names in silence."""
 
@@ -55,6 +56,20 @@ def load_adapter(folder: Path) -> Adapter:
     if (folder / "version.json").is_file():
         version = int(json.loads((folder / "version.json").read_text("utf-8"))["policy_version"])
     return Adapter(version=version, tensors=tensors)
+
+
+def save_reference(adapter: Adapter, folder: Path) -> None:
+    """Leave the policy RL began with beside a checkpoint."""
+    partial = folder / (_REFERENCE + ".partial")
+    tensors: dict[str, Any] = dict(adapter.tensors)
+    save_file(tensors, partial)
+    os.replace(partial, folder / _REFERENCE)
+
+
+def load_reference(folder: Path) -> Adapter | None:
+    """What :func:`save_reference` left, or None."""
+    path = folder / _REFERENCE
+    return Adapter(version=0, tensors=load_file(path)) if path.is_file() else None
 
 
 def lora_scale(folder: Path) -> float:

@@ -7,12 +7,14 @@ add up: over :meth:`Engine.accumulate` calls and over ranks. Then no split chang
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from cogaudio_rl.models.policy import PackedBatch, Policy
+
+T = TypeVar("T")
 
 ADAM_BETAS = (0.9, 0.95)
 ADAM_EPS = 1e-8
@@ -41,6 +43,10 @@ class Engine(Protocol):
 
     def all_sum(self, values: Sequence[float]) -> list[float]:
         """Each value summed over all ranks."""
+        ...
+
+    def all_gather(self, items: Sequence[T]) -> list[T]:
+        """The items of all ranks, rank by rank."""
         ...
 
     def reset(self) -> None:
@@ -87,6 +93,9 @@ class LocalEngine:
 
     def all_sum(self, values: Sequence[float]) -> list[float]:
         return [float(value) for value in values]
+
+    def all_gather(self, items: Sequence[T]) -> list[T]:
+        return list(items)
 
     def reset(self) -> None:
         self._adam.zero_grad(set_to_none=True)

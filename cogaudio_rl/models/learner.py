@@ -13,10 +13,16 @@ from torch import Tensor
 
 from cogaudio_rl.config import Config, RlConfig
 from cogaudio_rl.errors import CheckpointError
-from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
+from cogaudio_rl.models.checkpoint import (
+    load_adapter,
+    load_reference,
+    save_adapter,
+    save_reference,
+)
 from cogaudio_rl.models.engine import Engine, LocalEngine, all_max, rank_share
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.objectives import Totals, get_objective, gradient_weight
+from cogaudio_rl.objectives.inputs import importance_ratio
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import Adapter, Group, Sample, Update
 
@@ -34,6 +40,10 @@ class Tally:
     kl: float = 0.0
     entropy: float = 0.0
     attenuated: float = 0.0
+    importance: float = 0.0
+    truncated: float = 0.0
+    sampler_kl: float = 0.0
+    reference_kl: float = 0.0
     ratio_max_dev: float = 0.0
     logprob_gap: float = 0.0
 
@@ -42,22 +52,42 @@ class Tally:
         ratio = row.log_ratio_N.exp()
         self.tokens += ratio.numel()
         self.ratio += float(ratio.sum())
-        # k3 of KL(old || new): unbiased and never negative (Schulman, 2020).
-        self.kl += float((ratio - 1 - row.log_ratio_N).sum())
+        self.kl += float(k3(row.log_ratio_N).sum())
         self.entropy += float(row.entropy_N.sum())
         self.attenuated += float((row.weight_N < _ATTENUATED).sum())
+        self.importance += float(row.importance_N.sum())
+        self.truncated += float((row.importance_N >= row.cap).sum())
+        self.sampler_kl += float(k3(row.sampler_gap_N).sum())
+        self.reference_kl += float(row.reference_kl_N.sum())
         self.ratio_max_dev = max(self.ratio_max_dev, float((ratio - 1).abs().max()))
         if first_update:
-            self.logprob_gap = max(self.logprob_gap, float(row.log_ratio_N.abs().max()))
+            gap_N = row.sampler_gap_N + row.log_ratio_N
+            self.logprob_gap = max(self.logprob_gap, float(gap_N.abs().max()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStats:
     """What the metrics need of a micro-batch's N response tokens, without gradient."""
 
     log_ratio_N: Tensor
     entropy_N: Tensor
     weight_N: Tensor
+    importance_N: Tensor
+    sampler_gap_N: Tensor
+    """log-prob of the learner at the start of the update minus the sampler's; 0 where not asked."""
+    reference_kl_N: Tensor
+    cap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchored:
+    """A sample with the log-probs of its tokens that an update holds fixed."""
+
+    sample: Sample
+    old: Sequence[float]
+    """What the ratio is taken to."""
+    reference: Sequence[float] | None
+    """Under the policy RL began with; None without a KL term."""
 
 
 class PolicyLearner:
@@ -69,6 +99,7 @@ class PolicyLearner:
         self.config = config
         self.version = 0
         self._objective = get_objective(config.rl.objective.name)
+        self._reference: Adapter | None = None
         # No dropout in RL: it would move the ratio away from 1 before any update.
         policy.eval()
 
@@ -82,29 +113,63 @@ class PolicyLearner:
             raise ValueError("update needs at least one sample, got 0")
         rl, tally, norms = self.config.rl, Tally(), list[float]()
         rate = learning_rate(self.version, rl)
-        for minibatch in self._minibatches(samples):
+        anchored = self._anchor(samples)
+        for minibatch in self._minibatches(anchored):
             self._accumulate(minibatch, tally, first_update=not norms)
             norms.append(self.engine.step(rate))
         self.version += 1
         return self._reduce(tally, norms) | {"policy/learning_rate": rate}
 
-    def _minibatches(self, samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    def _anchor(self, samples: Sequence[Sample]) -> list[Anchored]:
+        """The log-probs this update starts from; passes over the samples only if they are needed."""
+        old: Sequence[Sequence[float]] = [s.rollout.logprobs for s in samples]
+        reference: Sequence[Sequence[float] | None] = [None] * len(samples)
+        if self.config.rl.old_logprobs == "learner":
+            old = self._logprob_rows(samples)
+        if self.config.rl.kl_coefficient > 0 and self._reference is not None:
+            with self.policy.swapped(self._reference):
+                reference = self._logprob_rows(samples)
+        return [
+            Anchored(sample=s, old=o, reference=r)
+            for s, o, r in zip(samples, old, reference, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _logprob_rows(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """Log-probs of every sample's tokens under the policy's present weights, on every rank."""
+        mine: list[tuple[int, tuple[float, ...]]] = []
+        for rows in self._share(samples):
+            if rows:
+                parts = [
+                    self.policy.sequence(samples[i].prompt, samples[i].rollout.token_ids)
+                    for i in rows
+                ]
+                logprobs_BT, _ = self.policy(self.policy.pack(parts))
+                for i, row in zip(rows, logprobs_BT.tolist(), strict=True):
+                    mine.append((i, tuple(row[: len(samples[i].rollout.token_ids)])))
+        return [row for _, row in sorted(self.engine.all_gather(mine))]
+
+    def _share(self, samples: Sequence[Sample]) -> list[list[int]]:
+        """This rank's micro-batches of the samples, as indices."""
+        lengths = [
+            self.policy.length(s.prompt.utterance, len(s.rollout.token_ids)) for s in samples
+        ]
+        return rank_share(lengths, self.engine, self.config.rl.micro_batch_size)
+
+    def _minibatches(self, anchored: Sequence[Anchored]) -> Iterator[list[Anchored]]:
         for epoch in range(self.config.rl.epochs_per_batch):
             rng = rng_for(self.config.seed, "minibatch", self.version, epoch)
-            parts = np.array_split(rng.permutation(len(samples)), self.config.rl.minibatches)
-            yield from ([samples[i] for i in part] for part in parts if len(part))
+            parts = np.array_split(rng.permutation(len(anchored)), self.config.rl.minibatches)
+            yield from ([anchored[i] for i in part] for part in parts if len(part))
 
-    def _accumulate(self, minibatch: list[Sample], tally: Tally, *, first_update: bool) -> None:
-        lengths = [
-            self.policy.length(s.prompt.utterance, len(s.rollout.token_ids)) for s in minibatch
-        ]
+    def _accumulate(self, minibatch: list[Anchored], tally: Tally, *, first_update: bool) -> None:
         model = self.config.model
         totals = Totals(
             sequences=len(minibatch),
-            tokens=sum(len(s.rollout.token_ids) for s in minibatch),
+            tokens=sum(len(a.old) for a in minibatch),
             longest=max(model.max_new_tokens_explicit, model.max_new_tokens_direct),
         )
-        for rows in rank_share(lengths, self.engine, self.config.rl.micro_batch_size):
+        for rows in self._share([a.sample for a in minibatch]):
             chosen = [minibatch[i] for i in rows] or minibatch[:1]
             loss, stats = self._loss(chosen, totals)
             # An empty share still makes its backward pass, for the collective inside it.
@@ -113,40 +178,74 @@ class PolicyLearner:
                 tally.loss += float(loss.detach())
                 tally.add(stats, first_update=first_update)
 
-    def _loss(self, samples: Sequence[Sample], totals: Totals) -> tuple[Tensor, TokenStats]:
+    def _loss(self, anchored: Sequence[Anchored], totals: Totals) -> tuple[Tensor, TokenStats]:
         """This micro-batch's part of the minibatch's loss."""
+        rl, samples = self.config.rl, [a.sample for a in anchored]
         batch = self.policy.pack(
             [self.policy.sequence(s.prompt, s.rollout.token_ids) for s in samples]
         )
+        mask_BT = batch.response_mask_BT
         logprobs_BT, entropy_BT = self.engine.forward(batch)
-        old_BT = torch.zeros_like(logprobs_BT)
-        for row, sample in enumerate(samples):
-            old = torch.tensor(sample.rollout.logprobs, dtype=old_BT.dtype)
-            old_BT[row, : len(old)] = old.to(old_BT.device)
+        sampler_BT = _rows_like(logprobs_BT, [s.rollout.logprobs for s in samples])
+        old_BT = _rows_like(logprobs_BT, [a.old for a in anchored])
         advantages_B = torch.tensor([s.advantage for s in samples], device=old_BT.device)
-        given = (old_BT, advantages_B, batch.response_mask_BT)
-        floats = self.config.rl.objective.floats
-        loss_BT = self._objective.loss_per_token(logprobs_BT, *given, **floats)
-        loss = self._objective.reduce(loss_BT, batch.response_mask_BT, totals)
-        weight_BT = gradient_weight(self._objective, logprobs_BT, *given, **floats)
-        spoken = batch.response_mask_BT.bool()
-        log_ratio_N = (logprobs_BT - old_BT).detach()[spoken]
-        return loss, TokenStats(log_ratio_N, entropy_BT[spoken], weight_BT[spoken])
+        floats = rl.objective.floats
+        loss_BT = self._objective.loss_per_token(
+            logprobs_BT, old_BT, advantages_B, mask_BT, **floats
+        )
+        # Exactly 1 where the ratio is taken to the sampler's own log-probs.
+        importance_BT = importance_ratio(old_BT, sampler_BT).clamp(max=rl.importance_cap)
+        loss_BT = loss_BT * importance_BT
+        kl_BT = torch.zeros_like(old_BT)
+        if references := [a.reference for a in anchored if a.reference is not None]:
+            kl_BT = k3(_rows_like(logprobs_BT, references) - logprobs_BT)
+            # After the importance weights: the KL is of the policy, whoever sampled.
+            loss_BT = loss_BT + rl.kl_coefficient * kl_BT
+        loss = self._objective.reduce(loss_BT, mask_BT, totals)
+        weight_BT = gradient_weight(
+            self._objective, logprobs_BT, old_BT, advantages_B, mask_BT, **floats
+        )
+        spoken = mask_BT.bool()
+        return loss, TokenStats(
+            log_ratio_N=(logprobs_BT - old_BT).detach()[spoken],
+            entropy_N=entropy_BT[spoken],
+            weight_N=weight_BT[spoken],
+            importance_N=importance_BT[spoken],
+            sampler_gap_N=(old_BT - sampler_BT)[spoken],
+            reference_kl_N=kl_BT.detach()[spoken],
+            cap=rl.importance_cap,
+        )
 
     def _reduce(self, tally: Tally, norms: list[float]) -> dict[str, float]:
-        sums = (tally.loss, tally.tokens, tally.ratio, tally.kl, tally.entropy, tally.attenuated)
-        loss, tokens, ratio, kl, entropy, attenuated = self.engine.all_sum(sums)
+        loss, tokens, *sums = self.engine.all_sum(
+            (
+                *(tally.loss, tally.tokens, tally.ratio, tally.kl, tally.entropy),
+                *(tally.attenuated, tally.importance, tally.truncated),
+                *(tally.sampler_kl, tally.reference_kl),
+            )
+        )
+        ratio, kl, entropy, attenuated, importance, truncated, gap, drift = (
+            value / tokens for value in sums
+        )
         metrics = {
             "policy/loss": loss / len(norms),
-            "policy/ratio_mean": ratio / tokens,
+            "policy/ratio_mean": ratio,
             "policy/ratio_max_dev": all_max(self.engine, tally.ratio_max_dev),
-            "policy/kl": kl / tokens,
-            "policy/entropy": entropy / tokens,
+            "policy/kl": kl,
+            "policy/entropy": entropy,
             "policy/grad_norm": sum(norms) / len(norms),
             "policy/updates": float(len(norms)),
             "policy/logprob_gap": all_max(self.engine, tally.logprob_gap),
-            "policy/attenuated": attenuated / tokens,
+            "policy/attenuated": attenuated,
         }
+        if self.config.rl.old_logprobs == "learner":
+            metrics |= {
+                "policy/importance_mean": importance,
+                "policy/importance_truncated": truncated,
+                "policy/sampler_kl": gap,
+            }
+        if self.config.rl.kl_coefficient > 0:
+            metrics["policy/reference_kl"] = drift
         return metrics
 
     @torch.no_grad()
@@ -180,6 +279,8 @@ class PolicyLearner:
         if self.engine.rank == 0:
             lora = self.config.model.lora
             save_adapter(self.adapter(), folder, r=lora.r, alpha=lora.alpha, base=self.policy.name)
+            if self._reference is not None:
+                save_reference(self._reference, folder)
 
     def load(self, folder: Path) -> None:
         """Continue from a folder of :meth:`save`, or begin from a bare adapter's (an SFT stage's).
@@ -191,6 +292,10 @@ class PolicyLearner:
         self.policy.load_adapter(adapter)
         self.engine.reset()
         self.version = adapter.version
+        if self.config.rl.kl_coefficient > 0:
+            # The adapter RL began with, a few MB, not a second copy of the model; the bare base
+            # would be no reference: it cannot write a chain at all.
+            self._reference = load_reference(folder) or adapter
         path = self._state_path(folder)
         if path.is_file():
             self.engine.load_state_dict(torch.load(path, weights_only=True))
@@ -229,6 +334,20 @@ class LocalLearner:
 
     async def restart(self) -> None:
         """Nothing can have died; :meth:`load` replaces all there is."""
+
+
+def k3(log_ratio: Tensor) -> Tensor:
+    """``exp(x) - 1 - x`` of x = log q - log p: unbiased for KL(p || q) on samples of p, and never
+    negative (Schulman, 2020)."""
+    return log_ratio.exp() - 1 - log_ratio
+
+
+def _rows_like(logprobs_BT: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
+    """Rows of different lengths as one tensor, 0 where they end."""
+    found = torch.zeros_like(logprobs_BT, requires_grad=False)
+    for row, values in enumerate(rows):
+        found[row, : len(values)] = torch.tensor(values, dtype=found.dtype).to(found.device)
+    return found
 
 
 def learning_rate(version: int, config: RlConfig) -> float:

@@ -297,6 +297,18 @@ class Policy(nn.Module):
         set_peft_model_state_dict(self.thinker, state)
 
     @contextlib.contextmanager
+    def swapped(self, adapter: Adapter) -> Iterator[None]:
+        """Another adapter's weights, for as long as the block lasts; then its own again, bit by bit."""
+        own = [(p, p.detach().clone()) for _, p in self.lora_parameters()]
+        self.load_adapter(adapter)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in own:
+                    parameter.copy_(value)
+
+    @contextlib.contextmanager
     def without_adapter(self) -> Iterator[None]:
         """The bare base, for as long as the block lasts."""
         with self.thinker.disable_adapter():

@@ -54,7 +54,7 @@ def test_first_update_follows_the_policy_gradient(checkpoint: Path, samples: lis
     norm = math.sqrt(sum(float((g**2).sum()) for g in by_hand.values()))
 
     learner = learner_for(config)
-    learner._accumulate(samples, Tally(), first_update=True)
+    learner._accumulate(learner._anchor(samples), Tally(), first_update=True)
     for name, parameter in learner.policy.lora_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, by_hand[name], rtol=1e-3, atol=1e-6)
@@ -204,3 +204,70 @@ def test_the_rate_warms_up_and_falls_to_the_end(checkpoint: Path) -> None:
     )
     constant = make_config(checkpoint, steps=10, warmup_steps=3).rl
     assert [learning_rate(v, constant) / constant.learning_rate for v in (0, 2, 9)] == [1 / 3, 1, 1]
+
+
+def shifted(sample: Sample, by: float) -> Sample:
+    """The same rollout from a sampler whose log-probs are all off by ``by``."""
+    logprobs = tuple(lp + by for lp in sample.rollout.logprobs)
+    return replace(sample, rollout=replace(sample.rollout, logprobs=logprobs))
+
+
+async def test_from_the_learners_own_log_probs_a_faithful_sampler_changes_nothing(
+    checkpoint: Path, samples: list[Sample]
+) -> None:
+    configs = [make_config(checkpoint, old_logprobs=whose) for whose in ("sampler", "learner")]
+    updates = [await LocalLearner(make_policy(c), c).update(samples) for c in configs]
+    ours, theirs = (dict(u.metrics) for u in updates)
+    assert theirs.pop("policy/importance_mean") == pytest.approx(1, abs=1e-5)
+    assert theirs.pop("policy/importance_truncated") == 0
+    assert theirs.pop("policy/sampler_kl") == pytest.approx(0, abs=1e-8)
+    assert theirs == pytest.approx(ours, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("by", "weight", "truncated"), [(math.log(3), 1 / 3, 0.0), (-math.log(10), 2.0, 1.0)]
+)
+async def test_the_gap_to_the_sampler_is_a_truncated_weight_and_not_part_of_the_ratio(
+    by: float, weight: float, truncated: float, checkpoint: Path, samples: list[Sample]
+) -> None:
+    once = {"epochs_per_batch": 1, "objective": {"name": "grpo"}, "old_logprobs": "learner"}
+    config = make_config(checkpoint, **once)
+    fair = await LocalLearner(make_policy(config), config).update(samples)
+    off = await LocalLearner(make_policy(config), config).update([shifted(s, by) for s in samples])
+    assert off.metrics["policy/ratio_mean"] == pytest.approx(1, abs=1e-5)
+    assert off.metrics["policy/importance_mean"] == pytest.approx(weight, rel=1e-4)
+    assert off.metrics["policy/importance_truncated"] == truncated
+    # Every token has one weight here, so the gradient is the fair one times that weight.
+    expected = weight * fair.metrics["policy/grad_norm"]
+    assert off.metrics["policy/grad_norm"] == pytest.approx(expected, rel=1e-3)
+    # k3 of the gap itself: exp(x) - 1 - x at x = learner - sampler = -by.
+    assert off.metrics["policy/sampler_kl"] == pytest.approx(math.exp(-by) - 1 + by, rel=1e-3)
+
+
+async def test_kl_holds_the_policy_to_where_it_began(
+    checkpoint: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    free, held = make_config(checkpoint), make_config(checkpoint, kl_coefficient=50.0)
+    learners = [LocalLearner(make_policy(c), c) for c in (free, held)]
+    await learners[0].save(tmp_path / "start")
+    drifts: list[float] = []
+    for learner in learners:
+        await learner.load(tmp_path / "start")
+        for _ in range(3):
+            update = await learner.update(samples)
+        groups = [Group(prompt=s.prompt, rollouts=(s.rollout,)) for s in samples]
+        now = await learner.logprobs(groups)
+        gaps = [
+            abs(a - b)
+            for s, row in zip(samples, now, strict=True)
+            for a, b in zip(s.rollout.logprobs, row[0], strict=True)
+        ]
+        drifts.append(sum(gaps) / len(gaps))
+    assert drifts[1] < 0.5 * drifts[0]
+    assert update.metrics["policy/reference_kl"] > 0
+    # Resuming keeps the reference: the policy RL began with, not the one it had come to.
+    await learners[1].save(tmp_path / "later")
+    again = LocalLearner(make_policy(held), held)
+    await again.load(tmp_path / "later")
+    resumed, gone_on = await again.update(samples), await learners[1].update(samples)
+    assert resumed.metrics == gone_on.metrics
