@@ -6,7 +6,7 @@ STAMP := .venv/.stamp
 EXTRAS := cpu dev
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv quickstart test test-slow test-all lint format clean
+.PHONY: help .venv quickstart test test-slow test-all drill lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -37,6 +37,9 @@ test-slow: $(STAMP) ## the tests that start Ray or take long
 test-all: export OMP_NUM_THREADS ?= 1
 test-all: $(STAMP) ## both
 	$(BIN)/python -m pytest -m "not gpu and not browser"
+
+drill: $(STAMP) ## kill workers and drivers of real runs, 5 times each; look for anything lost
+	$(BIN)/python scripts/drill.py --kills 5 --out runs/drill
 
 lint: $(STAMP) ## ruff, pyright and the import contracts
 	$(BIN)/ruff check .
