@@ -146,14 +146,23 @@ class ReadinessConfig(_Strict):
     max_zero_spread: Share = 0.5
 
 
+class RouteScale(_Strict):
+    """What each route's advantages are multiplied by."""
+
+    explicit: Annotated[float, Field(ge=0)] = 1.0
+    direct: Annotated[float, Field(ge=0)] = 1.0
+
+
 class RlConfig(_Strict):
     """Stage III, DR-SAPO (paper: 1,500 steps, lr 1e-6, batch 64)."""
 
     steps: Positive = 1_500
     utterances_per_step: Positive = 64
     group_size: Annotated[int, Field(ge=2)] = 8
-    route_mix: Literal["both", "alternate"] = "both"
-    """``both``: each utterance through both routes; ``alternate``: half the utterances through each."""
+    route_mix: Literal["both", "alternate", "adaptive"] = "both"
+    """``both``: each utterance through both routes; ``alternate``: half the utterances through each;
+    ``adaptive``: more prompts for the route whose reward lags."""
+    route_scale: RouteScale = RouteScale()
     old_logprobs: Literal["sampler", "learner"] = "sampler"
     """What the ratio is taken to. ``sampler``: the log-probs that came with the rollout, so that r
     holds staleness and the engines' gap at once. ``learner``: the learner's own at the start of the

@@ -3,7 +3,7 @@
     rl/step-00010/   adapter, optimiser state of every rank, seal.json
     rl/step-00020.partial/   being written, or what a kill left of it
 
-The seal holds what else resuming needs (the step, where the stream of utterances stood) and a digest
+The seal holds what else resuming needs (the step, where stream and route mix stood) and a digest
 of every file. Nothing else has state: seeds and learning rate follow from the step.
 """
 
@@ -31,7 +31,8 @@ class RlCheckpoint:
 
     path: Path
     step: int
-    stream: Mapping[str, Any]
+    state: Mapping[str, Any]
+    """Where the loop stood: the stream of utterances, the route mix."""
     reward: float
     """Mean reward of its step, over both routes."""
 
@@ -50,17 +51,17 @@ class RlCheckpoints:
         return path
 
     def seal(
-        self, draft: Path, *, step: int, stream: Mapping[str, Any], reward: float
+        self, draft: Path, *, step: int, state: Mapping[str, Any], reward: float
     ) -> RlCheckpoint:
         """Make a written draft a checkpoint, then drop those no longer kept."""
         files = {p.name: _digest(p) for p in sorted(draft.iterdir())}
-        seal = {"step": step, "stream": dict(stream), "reward": reward, "files": files}
+        seal = {"step": step, "state": dict(state), "reward": reward, "files": files}
         (draft / _SEAL).write_text(json.dumps(seal, indent=2), "utf-8")
         path = draft.with_name(draft.name.removesuffix(_PARTIAL))
         shutil.rmtree(path, ignore_errors=True)  # of an attempt that was taken back
         os.replace(draft, path)
         self._prune()
-        return RlCheckpoint(path=path, step=step, stream=stream, reward=reward)
+        return RlCheckpoint(path=path, step=step, state=state, reward=reward)
 
     def newest(self) -> RlCheckpoint | None:
         """The newest whole checkpoint; damaged ones above it are named in a warning."""
@@ -94,7 +95,7 @@ def _read(path: Path) -> tuple[RlCheckpoint | None, str]:
             if _digest(path / name) != digest:
                 return None, f"{name} is not what was written"
         return RlCheckpoint(
-            path=path, step=seal["step"], stream=seal["stream"], reward=seal["reward"]
+            path=path, step=seal["step"], state=seal["state"], reward=seal["reward"]
         ), ""
     except FileNotFoundError as error:
         return None, f"{Path(error.filename).name} is missing"

@@ -14,7 +14,7 @@ def write(kept: RlCheckpoints, step: int, reward: float = 0.0) -> RlCheckpoint:
     draft = kept.draft(step)
     (draft / "adapter_model.safetensors").write_bytes(b"weights of step %d" % step)
     (draft / "optimizer-1-of-1.pt").write_bytes(b"moments")
-    return kept.seal(draft, step=step, stream={"position": step * 12}, reward=reward)
+    return kept.seal(draft, step=step, state={"position": step * 12}, reward=reward)
 
 
 def steps(folder: Path) -> list[str]:
@@ -26,7 +26,7 @@ def test_what_is_sealed_is_read_back(tmp_path: Path) -> None:
     assert kept.newest() is None
     assert write(kept, 10, 0.5) == kept.newest()
     assert kept.newest() == RlCheckpoint(
-        path=tmp_path / "step-00010", step=10, stream={"position": 120}, reward=0.5
+        path=tmp_path / "step-00010", step=10, state={"position": 120}, reward=0.5
     )
 
 

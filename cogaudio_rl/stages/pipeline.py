@@ -37,8 +37,9 @@ from cogaudio_rl.rl_checkpoints import RlCheckpoints
 from cogaudio_rl.run_folder import RunFolder
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.readiness import Readiness
-from cogaudio_rl.stages.rl import RlHooks, route_prompts, run_rl
+from cogaudio_rl.stages.rl import RlHooks, run_rl
 from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
+from cogaudio_rl.stages.routes import RouteMix, route_prompts
 from cogaudio_rl.types import AudioRef, Prompt, Utterance
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
@@ -186,8 +187,8 @@ class Pipeline:
                 ready=ready,
                 trained=self.run.trained,
                 checkpoint_folder=checkpoints.draft,
-                saved=lambda step, folder, stream, reward: checkpoints.seal(
-                    folder, step=step, stream=stream, reward=reward
+                saved=lambda step, folder, state, reward: checkpoints.seal(
+                    folder, step=step, state=state, reward=reward
                 ),
             )
             asyncio.run(self._train_rl(utterances, init, canaries, checkpoints, hooks))
@@ -206,16 +207,25 @@ class Pipeline:
         loop = run_rl_pipelined if config.rl.max_staleness else run_rl
         while True:
             start, stream = 1, UtteranceStream(utterances, config.seed)
+            mix = RouteMix(config.rl, config.seed)
             source = init or self.run.checkpoint("stage2")
             if (newest := checkpoints.newest()) is not None:
                 start, source = newest.step + 1, newest.path
-                stream = UtteranceStream.restore(utterances, config.seed, newest.stream)
+                stream = UtteranceStream.restore(utterances, config.seed, newest.state["stream"])
+                mix.restore(newest.state["mix"])
             self.metrics.forget_after("stage3", start - 1)
             self.run.forget_trained_after(start - 1)
             try:
                 await ports.learner.load(source)
                 await loop(
-                    ports, stream, canaries, config.rl, seed=config.seed, hooks=hooks, start=start
+                    ports,
+                    stream,
+                    mix,
+                    canaries,
+                    config.rl,
+                    seed=config.seed,
+                    hooks=hooks,
+                    start=start,
                 )
                 await ports.learner.save(self.run.checkpoint("stage3"))
                 return

@@ -29,7 +29,8 @@ from cogaudio_rl.ports import Ports
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.publish import Published, publish
 from cogaudio_rl.stages.readiness import Readiness, measure_readiness
-from cogaudio_rl.types import Group, Prompt, Route, Sample, Score, Unscored, Utterance
+from cogaudio_rl.stages.routes import RouteMix, route_prompts
+from cogaudio_rl.types import Group, Prompt, Route, Sample, Score, Unscored
 
 Scores = Sequence[Sequence[Score | Unscored]]
 
@@ -45,7 +46,7 @@ class RlHooks:
     """(step, ids of the prompts whose rollouts it trained on)"""
     checkpoint_folder: Callable[[int], Path]
     saved: Callable[[int, Path, dict[str, Any], float], object]
-    """(step, folder, state of the stream, mean reward)"""
+    """(step, folder, state of stream and route mix, mean reward)"""
 
 
 @dataclass(slots=True)
@@ -68,13 +69,14 @@ class Batch:
     step: int
     groups_P: Sequence[Group]
     scores_PG: Scores
-    stream_state: dict[str, Any]
+    stream_state: Mapping[str, Any]
     seconds: Mapping[str, float]
 
 
 async def run_rl(
     ports: Ports,
     stream: UtteranceStream,
+    mix: RouteMix,
     canaries: tuple[Prompt, ...],
     config: RlConfig,
     *,
@@ -90,9 +92,9 @@ async def run_rl(
         ports, stream, canaries, config, seed=seed, hooks=hooks, start=start
     )
     for step in range(start, config.steps + 1):
-        utterances = stream.next(config.utterances_per_step)
-        batch = await collect(ports, step, utterances, stream.state(), config, seed)
-        published = await learn(ports, batch, published, canaries, config, hooks)
+        prompts_P = mix.prompts(stream.next(config.utterances_per_step), step)
+        batch = await collect(ports, step, prompts_P, stream.state(), config, seed)
+        published = await learn(ports, batch, published, canaries, config, mix, hooks)
 
 
 async def open_loop(
@@ -117,13 +119,12 @@ async def open_loop(
 async def collect(
     ports: Ports,
     step: int,
-    utterances: Sequence[Utterance],
-    stream_state: dict[str, Any],
+    prompts_P: Sequence[Prompt],
+    stream_state: Mapping[str, Any],
     config: RlConfig,
     seed: int,
 ) -> Batch:
     """Roll out a step's prompts; each group goes to the judge as soon as it is whole."""
-    prompts_P = route_prompts(utterances, config.route_mix)
     groups: dict[int, Group] = {}
     verdicts: dict[int, asyncio.Task[list[list[Score | Unscored]]]] = {}
     timer = Timer()
@@ -157,6 +158,7 @@ async def learn(
     published: Published,
     canaries: tuple[Prompt, ...],
     config: RlConfig,
+    mix: RouteMix,
     hooks: RlHooks,
 ) -> Published:
     """Train on a batch, publish, log, save; returns what the sampler now answers with."""
@@ -164,6 +166,8 @@ async def learn(
     samples, dropped = to_samples(batch.groups_P, batch.scores_PG, config, newest=published.version)
     metrics = reward_metrics(batch.groups_P, batch.scores_PG) | dropped
     metrics |= staleness(samples, published.version)
+    metrics["rollout/explicit_share"] = mix.share(Route.EXPLICIT)
+    mix.observe(metrics)
     _check_judge(metrics, config.max_unscored_share)
     if samples:
         with timer("update"):
@@ -182,7 +186,8 @@ async def learn(
         folder = hooks.checkpoint_folder(step)
         await ports.learner.save(folder)
         rewards = [metrics[key] for r in Route if (key := f"reward/{r}/mean") in metrics]
-        hooks.saved(step, folder, batch.stream_state, sum(rewards) / max(1, len(rewards)))
+        state = {"stream": dict(batch.stream_state), "mix": mix.state()}
+        hooks.saved(step, folder, state, sum(rewards) / max(1, len(rewards)))
     return published
 
 
@@ -196,14 +201,6 @@ async def _readiness(
         prompts_P, n=config.group_size, temperature=1.0, seed=seed_for(seed, "readiness")
     )
     return measure_readiness(groups_P, await ports.judge.score(groups_P), config.readiness)
-
-
-def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:
-    """Ask each utterance through both routes, or alternate the routes over utterances."""
-    if mix == "both":
-        return [Prompt(utterance=u, route=route) for u in utterances for route in Route]
-    routes = tuple(Route)
-    return [Prompt(utterance=u, route=routes[i % 2]) for i, u in enumerate(utterances)]
 
 
 def to_samples(
@@ -238,8 +235,9 @@ def to_samples(
         if advantages is None:
             dropped["zero_spread"] += len(kept)
             continue
+        scale = getattr(config.route_scale, group.prompt.route)
         samples += [
-            Sample(prompt=group.prompt, rollout=rollout, advantage=advantage)
+            Sample(prompt=group.prompt, rollout=rollout, advantage=scale * advantage)
             for (rollout, _), advantage in zip(kept, advantages, strict=True)
         ]
     reasons = ("unscored", "stale", "empty", "zero_spread")

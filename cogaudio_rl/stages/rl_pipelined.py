@@ -19,12 +19,14 @@ from cogaudio_rl.config import RlConfig
 from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.ports import Ports
 from cogaudio_rl.stages.rl import Batch, RlHooks, collect, learn, open_loop
+from cogaudio_rl.stages.routes import RouteMix
 from cogaudio_rl.types import Prompt
 
 
 async def run_rl_pipelined(
     ports: Ports,
     stream: UtteranceStream,
+    mix: RouteMix,
     canaries: tuple[Prompt, ...],
     config: RlConfig,
     *,
@@ -46,15 +48,15 @@ async def run_rl_pipelined(
     try:
         for step in range(start, config.steps + 1):
             while ahead <= min(config.steps, step + config.max_staleness):
-                utterances = stream.next(config.utterances_per_step)
+                prompts_P = mix.prompts(stream.next(config.utterances_per_step), ahead)
                 under_way.append(
                     asyncio.create_task(
-                        collect(ports, ahead, utterances, stream.state(), config, seed)
+                        collect(ports, ahead, prompts_P, stream.state(), config, seed)
                     )
                 )
                 ahead += 1
             batch = await under_way.popleft()
-            published = await learn(ports, batch, published, canaries, config, hooks)
+            published = await learn(ports, batch, published, canaries, config, mix, hooks)
     finally:
         for task in under_way:
             task.cancel()

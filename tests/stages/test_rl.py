@@ -17,8 +17,9 @@ from cogaudio_rl.errors import PublishError, RunError
 from cogaudio_rl.ports import Ports
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.readiness import Readiness
-from cogaudio_rl.stages.rl import RlHooks, route_prompts, run_rl, to_samples
+from cogaudio_rl.stages.rl import RlHooks, run_rl, to_samples
 from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
+from cogaudio_rl.stages.routes import RouteMix, route_prompts
 from cogaudio_rl.types import (
     Adapter,
     AudioRef,
@@ -185,6 +186,7 @@ async def run(
     stream: UtteranceStream | None = None,
     start: int = 1,
     loop: Any = run_rl,
+    mix: RouteMix | None = None,
 ) -> None:
     await loop(
         Ports(
@@ -193,6 +195,7 @@ async def run(
             learner=learner or CountingLearner(),
         ),
         stream or UtteranceStream(UTTERANCES, 0),
+        mix or RouteMix(config, 0),
         CANARIES,
         config,
         seed=0,
@@ -240,16 +243,20 @@ async def test_a_sampler_that_keeps_its_old_version_is_caught(tmp_path: Path) ->
         await run(Log(tmp_path), sampler=Deaf())
 
 
-async def test_resuming_equals_never_having_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("route_mix", ["both", "alternate", "adaptive"])
+async def test_resuming_equals_never_having_stopped(route_mix: str, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"route_mix": route_mix})
     whole = Log(tmp_path / "whole")
-    await run(whole)
+    await run(whole, config=config)
     first = Log(tmp_path / "parts")
-    await run(first, config=CONFIG.model_copy(update={"steps": 3}))
+    await run(first, config=config.model_copy(update={"steps": 3}))
     learner = CountingLearner()
     await learner.load(tmp_path / "parts" / "3")
     second = Log(tmp_path / "parts")
-    stream = UtteranceStream.restore(UTTERANCES, 0, first.saved[3])
-    await run(second, learner=learner, stream=stream, start=4)
+    mix = RouteMix(config, 0)
+    mix.restore(first.saved[3]["mix"])
+    stream = UtteranceStream.restore(UTTERANCES, 0, first.saved[3]["stream"])
+    await run(second, learner=learner, stream=stream, start=4, mix=mix, config=config)
     assert first.untimed() | second.untimed() == whole.untimed()
 
 
@@ -355,7 +362,8 @@ async def test_pipelined_checkpoints_stand_where_their_step_stood(tmp_path: Path
     await run(whole)
     config = CONFIG.model_copy(update={"max_staleness": 3})
     await run(ahead, config=config, loop=run_rl_pipelined)
-    assert ahead.saved == whole.saved
+    for step, state in whole.saved.items():
+        assert ahead.saved[step]["stream"] == state["stream"]
 
 
 async def test_waiting_for_the_judge_overlaps_with_the_next_rollouts(tmp_path: Path) -> None:
@@ -402,3 +410,34 @@ async def test_an_error_while_rolling_out_ahead_ends_the_loop(tmp_path: Path) ->
     with pytest.raises(RunError, match="fell over"):
         await run(Log(tmp_path), judge=Fragile(), config=config, loop=run_rl_pipelined)
     assert len(asyncio.all_tasks()) == 1, "nothing may go on in the background"
+
+
+def test_routes_are_asked_alike_until_one_lags() -> None:
+    config = RlConfig(route_mix="adaptive")
+    mix = RouteMix(config, 0)
+    assert mix.prompts(UTTERANCES, 1) == route_prompts(UTTERANCES, "both")
+    # R_F1 can reach 1.0, R_F2 only 0.3: 0.75 and 0.225 are three quarters of each.
+    mix.observe({"reward/explicit/mean": 0.75, "reward/direct/mean": 0.225})
+    assert mix.share(Route.EXPLICIT) == pytest.approx(0.5)
+    ahead = RouteMix(config, 0)
+    ahead.observe({"reward/explicit/mean": 0.8, "reward/direct/mean": 0.12})
+    # Lags 0.2 and 0.6: the explicit route's share is a quarter, so half the utterances.
+    assert ahead.share(Route.EXPLICIT) == pytest.approx(0.25)
+    routes = [p.route for p in ahead.prompts(UTTERANCES[:6], 2)]
+    assert routes.count(Route.DIRECT) == 6
+    assert routes.count(Route.EXPLICIT) == 3
+    assert ahead.prompts(UTTERANCES, 2) == ahead.prompts(UTTERANCES, 2)
+
+
+def test_no_route_is_ever_left_out() -> None:
+    mix = RouteMix(RlConfig(route_mix="adaptive"), 0)
+    mix.observe({"reward/explicit/mean": 1.0, "reward/direct/mean": 0.0})
+    assert mix.share(Route.EXPLICIT) == 0.25
+    assert {p.route for p in mix.prompts(UTTERANCES[:1], 1)} == set(Route)
+
+
+def test_a_routes_advantages_are_scaled() -> None:
+    some, scores = group([0.0, 1.0])
+    config = RlConfig.model_validate({"route_scale": {"direct": 0.5}})
+    samples, _ = to_samples([some], [scores], config, newest=5)
+    assert [round(s.advantage, 4) for s in samples] == [-0.3536, 0.3536]

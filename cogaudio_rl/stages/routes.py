@@ -1,0 +1,88 @@
+"""How many prompts each route gets: the "dynamic balance" of DR-SAPO (arXiv 2606.06940).
+
+The paper names the balance and gives no rule. ``adaptive`` here gives more prompts to the route whose
+reward lags behind what it could be:
+
+    lag_r   = 1 - EMA(mean reward of r) / (largest reward of r)
+    share_r = lag_r / (lag_explicit + lag_direct), kept within [1/4, 3/4]
+
+At equal lags each utterance is asked through both routes, as in ``both``; otherwise the route that is
+ahead leaves some utterances out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cogaudio_rl.config import RewardConfig, RlConfig
+from cogaudio_rl.seeding import rng_for
+from cogaudio_rl.types import Prompt, Route, Utterance
+
+_MEMORY = 0.8
+"""Weight of the past in the moving mean of rewards: about five steps."""
+_LEAST = 0.25
+
+
+class RouteMix:
+    """Turns utterances into prompts; with ``adaptive``, by the rewards it has seen."""
+
+    def __init__(self, config: RlConfig, seed: int) -> None:
+        self._mix, self._seed = config.route_mix, seed
+        self._largest = largest_rewards(config.reward)
+        self._reward: dict[Route, float] = {}
+
+    def prompts(self, utterances: Sequence[Utterance], step: int) -> list[Prompt]:
+        """The prompts of a step, utterance by utterance."""
+        if self._mix != "adaptive":
+            return route_prompts(utterances, self._mix)
+        asked: dict[Route, set[int]] = {}
+        for route in Route:
+            count = max(1, round(len(utterances) * min(1.0, 2 * self.share(route))))
+            order = rng_for(self._seed, "route", route, step).permutation(len(utterances))
+            asked[route] = set(order[:count].tolist())
+        return [
+            Prompt(utterance=u, route=route)
+            for i, u in enumerate(utterances)
+            for route in Route
+            if i in asked[route]
+        ]
+
+    def share(self, route: Route) -> float:
+        """The share of prompts that this route should get; 1/2 until both have been seen."""
+        if len(self._reward) < len(Route):
+            return 0.5
+        lags = {r: max(0.0, 1 - self._reward[r] / self._largest[r]) for r in Route}
+        total = sum(lags.values())
+        share = lags[route] / total if total > 0 else 0.5
+        return min(1 - _LEAST, max(_LEAST, share))
+
+    def observe(self, metrics: Mapping[str, float]) -> None:
+        """Take in a step's mean rewards."""
+        for route in Route:
+            value = metrics.get(f"reward/{route}/mean")
+            if value is not None:
+                before = self._reward.get(route, value)
+                self._reward[route] = _MEMORY * before + (1 - _MEMORY) * value
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` needs, ready for JSON."""
+        return {str(route): value for route, value in self._reward.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._reward = {Route(name): float(value) for name, value in state.items()}
+
+
+def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:
+    """Ask each utterance through both routes, or alternate the routes over utterances."""
+    if mix == "alternate":
+        routes = tuple(Route)
+        return [Prompt(utterance=u, route=routes[i % 2]) for i, u in enumerate(utterances)]
+    return [Prompt(utterance=u, route=route) for u in utterances for route in Route]
+
+
+def largest_rewards(weights: RewardConfig) -> dict[Route, float]:
+    """R_F1 and R_F2 when every term is 1."""
+    explicit = sum(weights.model_dump().values())
+    return {Route.EXPLICIT: explicit, Route.DIRECT: weights.response}
