@@ -228,6 +228,21 @@ def export(
     export_merged(config, checkpoint, out)
 
 
+@app.command()
+@reports
+def trace(
+    run: Annotated[Path, typer.Argument(help="A run folder, e.g. `runs/quickstart`.")],
+) -> None:
+    """Who did what when in stage III: generation, judging, training, publishing, idle.
+
+    Prints each worker's share of busy time. The run's `trace.json` has every call, in the format
+    that Perfetto opens.
+    """
+    from clusters.launch import show_trace
+
+    show_trace(run)
+
+
 @lime_app.command("build")
 @reports
 def build(

@@ -26,6 +26,8 @@ from cogaudio_rl.ports import Ports
 from cogaudio_rl.rewards.judge import probe_judge
 from cogaudio_rl.run_folder import RunFolder
 from cogaudio_rl.stages.pipeline import Backend, Pipeline, run_all
+from cogaudio_rl.trace import FILE_NAME as TRACE
+from cogaudio_rl.trace import busy, read_trace
 from cogaudio_rl.types import Utterance
 
 Spawn = Callable[[], Any]
@@ -133,6 +135,12 @@ class RayBackend:
     def versions(self) -> dict[str, str]:
         """Versions of the packages that did the work."""
         return {name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)}
+
+    def save_trace(self, path: Path) -> None:
+        """What Ray has recorded of the workers' calls."""
+        from clusters.timeline import save_timeline
+
+        save_timeline(path)
 
     def close(self) -> None:
         """Kill the workers and, where we started it, the Ray cluster."""
@@ -287,6 +295,21 @@ def export_merged(config: Config, checkpoint: Path, out: Path) -> None:
     with console.progress("shards") as advance:
         layers = merge(config.model.path, checkpoint, out, progress=advance)
     console.note(f"{layers} layers merged; {out} opens without PEFT")
+
+
+def show_trace(run: Path) -> None:
+    """A table of who was busy with what, and how to look at it."""
+    from rich.console import Console as Terminal
+    from rich.table import Table
+
+    found = busy(read_trace(run))
+    table = Table("worker", "busy", "seconds by call", title="Stage III, worker by worker")
+    for track, one in found.items():
+        longest = sorted(one.seconds.items(), key=lambda item: -item[1])
+        calls = ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest)
+        table.add_row(track, f"{one.share:.0%}", calls)
+    Terminal().print(table)
+    Console().note(f"open {run / TRACE} in Perfetto or chrome://tracing for the timeline")
 
 
 def build_lime(config: Config, out: Path) -> None:

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from cogaudio_rl.eval.metrics import Estimate
 from cogaudio_rl.eval.summary import Results, chance
+from cogaudio_rl.trace import Span, excerpt
 
 # Drawn in a colour nobody uses, then replaced: SVG inside HTML takes the text colour of the page.
 _INK = "#010203"
@@ -86,6 +87,45 @@ def empathy_chart(results: Results) -> Chart:
         axes.set_ylim(0.9, 4.1)
         axes.set_yticks([1, 2, 3, 4])
     return Chart(title="Empathy", about="rubric 1–4, test scorer, 95 % interval", svg=svg[0])
+
+
+_CALLS: Mapping[str, str] = {
+    "stream": "#4a78d4",
+    "sample": "#8fb4f0",
+    "score": "#2fa084",
+    "update": "#e0723a",
+    "logprobs": "#b98a3e",
+    "publish": "#b05fb8",
+}
+
+
+def timeline_chart(spans: Sequence[Span]) -> Chart | None:
+    """Each worker's calls over a few steps of stage III; None when there is nothing to show."""
+    shown = excerpt(spans)
+    if not shown:
+        return None
+    tracks = sorted({s.track for s in shown}, reverse=True)
+    origin = min(s.start_s for s in shown)
+    with _axes(11.4, 0.7 + 0.32 * len(tracks)) as (axes, svg):
+        for name in dict.fromkeys(s.name for s in sorted(shown, key=lambda s: -s.seconds)):
+            for track in tracks:
+                bars = [
+                    (s.start_s - origin, s.seconds)
+                    for s in shown
+                    if s.track == track and s.name == name
+                ]
+                place = (tracks.index(track) - 0.35, 0.7)
+                axes.broken_barh(bars, place, color=_CALLS.get(name, "#8d96a5"), linewidth=0)
+        axes.set_yticks(range(len(tracks)), tracks)
+        axes.set_xlabel("seconds")
+        seen = {s.name for s in shown}
+        handles = [
+            Line2D([], [], color=colour, linewidth=6, label=name)
+            for name, colour in _CALLS.items()
+            if name in seen
+        ]
+        _legend(axes, handles, columns=6)
+    return Chart(title="Timeline", about="a few steps of stage III; gaps are idle", svg=svg[0])
 
 
 def training_charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:

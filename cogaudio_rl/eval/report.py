@@ -36,6 +36,8 @@ from cogaudio_rl.eval.summary import (
 from cogaudio_rl.metrics import read_metrics
 from cogaudio_rl.run_folder import write_whole
 from cogaudio_rl.seeding import rng_for
+from cogaudio_rl.trace import FILE_NAME as TRACE
+from cogaudio_rl.trace import Span, read_trace
 
 SAMPLE_FAMILIES = 3
 
@@ -66,7 +68,9 @@ def write_report(run_dir: Path, results: Results, facts: RunFacts) -> dict[str, 
     report = build_report(results, facts)
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(run_dir / "report.json", text + "\n")
-    write_whole(run_dir / "report.html", render_html(report, results, facts, read_metrics(run_dir)))
+    spans = read_trace(run_dir) if (run_dir / TRACE).is_file() else []
+    page = render_html(report, results, facts, read_metrics(run_dir), spans)
+    write_whole(run_dir / "report.html", page)
     return report
 
 
@@ -75,8 +79,9 @@ def render_html(
     results: Results,
     facts: RunFacts,
     lines: Sequence[Mapping[str, Any]],
+    spans: Sequence[Span],
 ) -> str:
-    """The page as text; ``lines`` are those of ``metrics.jsonl``."""
+    """The page as text; ``lines`` are those of ``metrics.jsonl``, ``spans`` those of the trace."""
     source = resources.files("cogaudio_rl.eval").joinpath("report.html.j2").read_text("utf-8")
     paired = paired_differences(results, facts)
     environment = jinja2.Environment(
@@ -99,6 +104,7 @@ def render_html(
             {"pair": pair, "rows": _forest(differences)} for pair, differences in paired.items()
         ],
         curves=charts.training_charts(lines),
+        timeline=charts.timeline_chart(spans),
         speakers=sorted(report["per_speaker"][next(iter(results))]),
         speaker_metrics=SPEAKER_METRICS,
         families=sample_families(results, seed=facts.seed),

@@ -80,6 +80,9 @@ class LocalBackend:
         """Versions of the packages that did the work."""
         return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
+    def save_trace(self, path: Path) -> None:
+        """There is one process, and it does one thing at a time."""
+
     def close(self) -> None:
         """Nothing was started."""
         self._ports = None

@@ -40,6 +40,7 @@ from cogaudio_rl.stages.readiness import Readiness
 from cogaudio_rl.stages.rl import RlHooks, run_rl
 from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
 from cogaudio_rl.stages.routes import RouteMix, route_prompts
+from cogaudio_rl.trace import FILE_NAME as TRACE
 from cogaudio_rl.types import AudioRef, Prompt, Utterance
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
@@ -68,6 +69,10 @@ class Backend(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions of what ran, for the report."""
+        ...
+
+    def save_trace(self, path: Path) -> None:
+        """Write who did what when, where that is known."""
         ...
 
     def close(self) -> None:
@@ -228,6 +233,7 @@ class Pipeline:
                     start=start,
                 )
                 await ports.learner.save(self.run.checkpoint("stage3"))
+                self.backend.save_trace(self.run.path / TRACE)
                 return
             except WorkerDied as died:
                 restarts += 1
