@@ -79,7 +79,7 @@ def too_big(memory: Sequence[RoleMemory]) -> list[str]:
     """Roles whose estimate is above what their share of a GPU holds."""
     return [
         f"memory: {role.role} needs about {role.total_gib:.0f} GiB of {role.limit_gib:.0f}; "
-        "lower micro_batch_size or cluster.max_model_len"
+        "lower micro_batch_tokens or cluster.max_model_len"
         for role in memory
         if not role.fits
     ]

@@ -63,7 +63,12 @@ def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
     model, cluster, text = config.model, config.cluster, size.text
     width, ranks = _BYTES[model.dtype], cluster.learner_workers
     lora = text.lora_parameters(model.lora.r)
-    rows = max(config.sft.micro_batch_size, config.rl.micro_batch_size)
+    # A sequence longer than the budget still makes a pass of its own.
+    tokens = max(
+        *(config.sft.micro_batch_tokens, config.rl.micro_batch_tokens, cluster.max_model_len)
+    )
+    # Of a sequence of the largest length, what is not prompt.
+    spoken = tokens * model.max_new_tokens_explicit // cluster.max_model_len
     block = 12 * text.hidden + 4 * text.intermediate
     adam = lora * (8 if model.dtype == "float32" else 12)
     stage = cluster.zero_stage
@@ -73,8 +78,8 @@ def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
         ),
         "gradients": _share(width * lora, ranks, stage >= 2),
         "Adam": _share(adam, ranks, stage >= 1),
-        "activations": width * rows * cluster.max_model_len * text.layers * block,
-        "logits": (width + 8) * rows * model.max_new_tokens_explicit * text.vocab,
+        "activations": width * tokens * text.layers * block,
+        "logits": (width + 8) * spoken * text.vocab,
         "heard clips": width * _heard_clips(config) * _CLIP_TOKENS * text.hidden,
     }
     return _role(Role.LEARNER, parts, cluster.gpus_per_learner, cluster.gpu_memory_gib)

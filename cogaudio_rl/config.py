@@ -84,7 +84,8 @@ class SftConfig(_Strict):
     stage2: SftStageConfig = SftStageConfig(explicit_share=0.5)
     direct: SftStageConfig = SftStageConfig(explicit_share=0.0)
     """Ablation A: direct replies only."""
-    micro_batch_size: Positive = 8
+    micro_batch_tokens: Positive = 4096
+    """Tokens of one forward pass, padding included; as many sequences as fit."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
 
 
@@ -178,7 +179,8 @@ class RlConfig(_Strict):
     epochs_per_batch: Positive = 2
     """Passes over each rollout batch. With one update r = 1 and SAPO's gate would be a name only."""
     minibatches: Positive = 1
-    micro_batch_size: Positive = 8
+    micro_batch_tokens: Positive = 4096
+    """Tokens of one forward pass, padding included; as many sequences as fit."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     objective: ObjectiveConfig = ObjectiveConfig()
     reward: RewardConfig = RewardConfig()

@@ -87,7 +87,7 @@ def make_config(checkpoint: Path, **rl: object) -> Config:
     return parse_config(
         {
             "model": {"path": str(checkpoint), "lora": {"r": 4, "alpha": 16}},
-            "rl": {"learning_rate": 1e-3, "micro_batch_size": 4, **rl},
+            "rl": {"learning_rate": 1e-3, "micro_batch_tokens": 512, **rl},
         }
     )
 

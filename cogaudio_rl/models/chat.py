@@ -55,6 +55,15 @@ class Chat:
 
     def prompt_ids(self, route: Route, num_audio_tokens: int = 1) -> tuple[int, ...]:
         """The prompt's token ids with the placeholder expanded to the clip's length."""
+        ids = self._with_placeholder(route)
+        at = ids.index(self.audio_id)
+        return ids[:at] + (self.audio_id,) * num_audio_tokens + ids[at + 1 :]
+
+    def prompt_length(self, route: Route, num_audio_tokens: int) -> int:
+        """How many ids :meth:`prompt_ids` gives."""
+        return len(self._with_placeholder(route)) - 1 + num_audio_tokens
+
+    def _with_placeholder(self, route: Route) -> tuple[int, ...]:
         if route not in self._unexpanded:
             ids = self.encode(self.prompt_text(route))
             if ids.count(self.audio_id) != 1:
@@ -62,9 +71,7 @@ class Chat:
                     f"the chat template of {self.name!r} must hold one audio token"
                 )
             self._unexpanded[route] = ids
-        ids = self._unexpanded[route]
-        at = ids.index(self.audio_id)
-        return ids[:at] + (self.audio_id,) * num_audio_tokens + ids[at + 1 :]
+        return self._unexpanded[route]
 
     def num_audio_tokens(self, num_samples: int) -> int:
         """Placeholders of a clip of ``num_samples``, which the extractor cuts at its limit."""

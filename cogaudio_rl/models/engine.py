@@ -114,16 +114,30 @@ def all_max(engine: Engine, value: float) -> float:
     return max(engine.all_sum(places))
 
 
-def rank_share(lengths: Sequence[int], engine: Engine, micro_batch_size: int) -> list[list[int]]:
+def rank_share(lengths: Sequence[int], engine: Engine, budget: int) -> list[list[int]]:
     """This rank's micro-batches, as indices into the global batch.
 
-    Sorted by length, so that little of a micro-batch is padding, and dealt out like cards, so that
-    ranks have equal work. Every rank gets the same number of micro-batches, at least one; those with
-    nothing left get empty ones, for which a zero loss must be accumulated: ZeRO-2 reduces gradients
-    in every backward pass, and a rank that makes one fewer would hang the others.
+    Each holds at most ``budget`` tokens, padding included, or one sequence that is longer by itself:
+    nothing is ever cut short. Sequences are sorted by length, so that little is padding, and dealt
+    out like cards, so that ranks have equal work. Every rank gets the same number of micro-batches,
+    at least one; where nothing is left they are empty, and a zero loss must be accumulated for them:
+    ZeRO-2 reduces gradients in every backward pass, and a rank that makes one fewer would hang the
+    others.
     """
     by_length = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    mine = by_length[engine.rank :: engine.world_size]
-    largest_share = -(-len(lengths) // engine.world_size)
-    count = max(1, -(-largest_share // micro_batch_size))
-    return [mine[i * micro_batch_size : (i + 1) * micro_batch_size] for i in range(count)]
+    hands = (by_length[rank :: engine.world_size] for rank in range(engine.world_size))
+    shares = [_micro_batches(hand, lengths, budget) for hand in hands]
+    count = max(1, *(len(share) for share in shares))
+    mine = shares[engine.rank]
+    return mine + [[] for _ in range(count - len(mine))]
+
+
+def _micro_batches(hand: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut a hand, longest first: the first row of a micro-batch is what the others are padded to."""
+    found: list[list[int]] = []
+    for i in hand:
+        if found and (len(found[-1]) + 1) * lengths[found[-1][0]] <= budget:
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found

@@ -151,10 +151,8 @@ class PolicyLearner:
 
     def _share(self, samples: Sequence[Sample]) -> list[list[int]]:
         """This rank's micro-batches of the samples, as indices."""
-        lengths = [
-            self.policy.length(s.prompt.utterance, len(s.rollout.token_ids)) for s in samples
-        ]
-        return rank_share(lengths, self.engine, self.config.rl.micro_batch_size)
+        lengths = [self.policy.length(s.prompt, len(s.rollout.token_ids)) for s in samples]
+        return rank_share(lengths, self.engine, self.config.rl.micro_batch_tokens)
 
     def _minibatches(self, anchored: Sequence[Anchored]) -> Iterator[list[Anchored]]:
         for epoch in range(self.config.rl.epochs_per_batch):

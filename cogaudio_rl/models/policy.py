@@ -204,10 +204,14 @@ class Policy(nn.Module):
         ids = self.prompt_ids(prompt.route, audio.shape[0])
         return Sequenced(ids, tuple(response_ids), audio)
 
-    def length(self, utterance: Utterance, num_response_tokens: int) -> int:
-        """About how many tokens a sequence has, without hearing the clip; the prompt's own left out."""
-        samples = round(utterance.audio.seconds * SAMPLE_RATE_HZ)
-        return self.chat.num_audio_tokens(samples) + num_response_tokens
+    def length(self, prompt: Prompt, num_response_tokens: int) -> int:
+        """How many tokens a sequence has, without hearing the clip.
+
+        For a clip that has to be resampled it can be one off.
+        """
+        samples = round(prompt.utterance.audio.seconds * SAMPLE_RATE_HZ)
+        heard = self.chat.num_audio_tokens(samples)
+        return self.chat.prompt_length(prompt.route, heard) + num_response_tokens
 
     def pack(self, sequences: Sequence[Sequenced]) -> PackedBatch:
         """Right-pad sequences into one batch."""

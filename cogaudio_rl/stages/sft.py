@@ -59,8 +59,8 @@ def run_sft(
         targets = [maker.make(next(prompts)) for _ in range(config.batch_size)]
         weight = sum(sum(t.weights) for t in targets)
         local = [0.0, 0.0]
-        lengths = [policy.length(t.prompt.utterance, len(t.token_ids)) for t in targets]
-        for rows in rank_share(lengths, engine, sft.micro_batch_size):
+        lengths = [policy.length(t.prompt, len(t.token_ids)) for t in targets]
+        for rows in rank_share(lengths, engine, sft.micro_batch_tokens):
             chosen = [targets[i] for i in rows] or targets[:1]
             batch, weights_BT = maker.pack(chosen)
             logprobs_BT, _ = engine.forward(batch)

@@ -55,7 +55,7 @@ class _OnlyConfig:
 
 @pytest.mark.parametrize("zero_stage", [1, 2])
 def test_two_ranks_equal_one_process(zero_stage: int, tmp_path: Path) -> None:
-    config = make_config(make_checkpoint(tmp_path / "tiny"), minibatches=2, micro_batch_size=2)
+    config = make_config(make_checkpoint(tmp_path / "tiny"), minibatches=2, micro_batch_tokens=256)
     cluster = config.cluster.model_copy(update={"zero_stage": zero_stage})
     config = config.model_copy(update={"cluster": cluster})
     utterances = make_utterances(tmp_path / "clips", 5)

@@ -129,7 +129,7 @@ def test_kv_cache_by_hand() -> None:
 
 
 def test_a_micro_batch_too_large_does_not_fit() -> None:
-    assert not of(Role.LEARNER, "rl.micro_batch_size=32").fits
+    assert not of(Role.LEARNER, "rl.micro_batch_tokens=65536").fits
 
 
 def test_a_backbone_of_unknown_size_has_no_estimate() -> None:

@@ -82,7 +82,11 @@ def test_short_padding_changes_no_bit_of_the_frames(
 
 def test_expected_length_is_the_length_heard(policy: Policy, utterances: list[Utterance]) -> None:
     for utterance, audio in zip(utterances, policy.hear(utterances), strict=True):
-        assert policy.length(utterance, 5) == audio.shape[0] + 5
+        for route in Route:
+            prompt = Prompt(utterance=utterance, route=route)
+            sequence = policy.sequence(prompt, (7,) * 5)
+            assert policy.length(prompt, 5) == len(sequence.prompt_ids) + 5
+            assert sequence.audio.shape == audio.shape
 
 
 def test_a_clip_is_heard_once(policy: Policy, utterances: list[Utterance]) -> None:

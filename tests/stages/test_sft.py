@@ -33,7 +33,7 @@ def train(
     utterances: list[Utterance],
     stage: SftStageConfig,
     *,
-    micro_batch_size: int = 8,
+    micro_batch_tokens: int = 1024,
     seed: int = 0,
 ) -> tuple[Adapter, list[float]]:
     policy, losses = make_policy(config), list[float]()
@@ -47,7 +47,7 @@ def train(
         LocalEngine(policy, gradient_clip=1.0),
         utterances,
         stage,
-        SftConfig(micro_batch_size=micro_batch_size),
+        SftConfig(micro_batch_tokens=micro_batch_tokens),
         stage="stage1",
         seed=seed,
         log=log,
@@ -66,8 +66,8 @@ def test_micro_batches_change_nothing(config: Config, utterances: list[Utterance
     stage = SftStageConfig(
         epochs=2, batch_size=6, learning_rate=1e-4, explicit_share=0.5, emotion_token_weight=10
     )
-    whole, a = train(config, utterances, stage, micro_batch_size=16)
-    cut, b = train(config, utterances, stage, micro_batch_size=1)
+    whole, a = train(config, utterances, stage, micro_batch_tokens=4096)
+    cut, b = train(config, utterances, stage, micro_batch_tokens=1)
     assert a == pytest.approx(b, abs=1e-5)
     assert adapter_gap(whole, cut) < 1e-6
 
