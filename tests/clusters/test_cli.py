@@ -155,3 +155,15 @@ def test_doctor_speaks_json() -> None:
     }
     assert result.exit_code == (0 if report["healthy"] else 1)
     assert all(f["remedy"] for f in report["findings"] if f["verdict"] != "ok")
+
+
+@pytest.mark.parametrize(("words", "steps"), [((), 4_000), (("--steps", "7"), 7)])
+def test_base_make_trains_its_full_length_unless_told(
+    words: tuple[str, ...], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cogaudio_rl.models import pretrain
+
+    asked: list[pretrain.PretrainSettings] = []
+    monkeypatch.setattr(pretrain, "make_base", lambda _out, settings, _say: asked.append(settings))
+    assert cogaudio("base", "make", *words).exit_code == 0
+    assert asked[0].steps == steps
