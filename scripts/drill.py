@@ -47,9 +47,7 @@ _LIMIT_S = 600.0
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(
-        description="Kill parts of real runs and look whether anything was lost."
-    )
+    options = argparse.ArgumentParser(description="Kill parts of real runs; look what is lost.")
     options.add_argument("--kills", type=int, default=5, help="kills of each target")
     options.add_argument("--seed", type=int, default=0, help="seed of the moments")
     options.add_argument("--out", type=Path, default=Path("drill"), help="folder for the runs")
