@@ -7,15 +7,29 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from ray.exceptions import RayActorError, RayTaskError
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import (
+    ActorUnschedulableError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    TaskUnschedulableError,
+)
 
-from cogaudio_rl.errors import CogAudioError, WaitTimeout, WorkerDied
+from cogaudio_rl.errors import CogAudioError, RunError, WaitTimeout, WorkerDied
 
 T = TypeVar("T")
 Spawn = Callable[[], Any]
 """Starts one worker and gives its handle; again after it died."""
 
 _log = logging.getLogger(__name__)
+
+
+def _end(handle: Any) -> None:
+    if isinstance(handle, ActorHandle):
+        ray.kill(handle, no_restart=True)
 
 
 class Crew:
@@ -85,13 +99,19 @@ class Crew:
             if self._handles[place] is not dead:
                 return self._handles[place]
             _log.warning("%s worker %d: %s; a new one takes its place", self._role, place, died)
+            # It may only be out of reach: alive, it would hold the resources of its successor.
+            _end(dead)
             fresh = self._spawners[place]()
-            if self._settle is not None:
-                await gather(
-                    [self._settle(fresh)],
-                    self._start_timeout_s,
-                    f"a new {self._role} worker, after one died during {what}",
-                )
+            try:
+                if self._settle is not None:
+                    await gather(
+                        [self._settle(fresh)],
+                        self._start_timeout_s,
+                        f"a new {self._role} worker, after one died during {what}",
+                    )
+            except BaseException:
+                _end(fresh)  # nobody would know of it, and it would hold its place for ever
+                raise
             self._handles[place] = fresh
             self.replaced += 1
             return fresh
@@ -108,7 +128,7 @@ async def gather(refs: Iterable[Awaitable[T]], timeout_s: float, what: str) -> l
             return list(await asyncio.gather(*(_result(ref) for ref in refs)))
     except TimeoutError:
         raise WaitTimeout(f"waited {timeout_s:g} s for {what}, in vain") from None
-    except (RayTaskError, RayActorError) as error:
+    except RayError as error:
         raise _own(error, what) from None
 
 
@@ -123,22 +143,36 @@ async def _items(refs: Any, timeout_s: float, what: str) -> AsyncGenerator[Any]:
         return
     except TimeoutError:
         raise WaitTimeout(f"waited {timeout_s:g} s for {what}, in vain") from None
-    except (RayTaskError, RayActorError) as error:
+    except RayError as error:
         raise _own(error, what) from None
 
 
-def _own(error: Exception, what: str) -> Exception:
-    """Ray's message is the remote traceback; ours is the one line that was meant."""
-    if isinstance(error, RayTaskError) and isinstance(error.cause, CogAudioError):
-        return error.cause
-    if isinstance(error, RayActorError):
-        return WorkerDied(f"a worker process died during {what}: {_first_line(error)}")
-    return error
+def _own(error: RayError, what: str) -> Exception:
+    """What happened, in the one line that was meant: Ray's message is the remote traceback."""
+    task = error
+    if isinstance(error, RayActorError) and error.actor_init_failed and error.args:
+        task = error.args[0]  # the constructor raised: a new process would raise again
+    if isinstance(task, RayTaskError):
+        if isinstance(task.cause, CogAudioError):
+            return task.cause
+        if task is error:
+            return error  # a defect keeps its traceback
+        return RunError(f"a worker could not start for {what}: {_last_line(task)}")
+    if isinstance(error, RuntimeEnvSetupError | ActorUnschedulableError | TaskUnschedulableError):
+        return RunError(f"a worker could not start for {what}: {_last_line(error)}")
+    # Killed, out of memory, its node lost: Ray has a class for each, and more to come.
+    return WorkerDied(f"a worker process died during {what}: {_gist(error)}")
 
 
 async def _result(ref: Awaitable[T]) -> T:
     return await ref
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _last_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def _gist(error: Exception) -> str:
+    """What Ray says of a death, without the indented facts about the process."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return " ".join(line for line in lines if line and not line[0].isspace())[:300]

@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.crew import Spawn, gather
 from cogaudio_rl.config import Config
-from cogaudio_rl.errors import WorkerDied
+from cogaudio_rl.errors import InputError, WorkerDied
 from cogaudio_rl.types import Adapter, Group, Sample, Update
 
 _DEATH_IS_KNOWN_AFTER_S = 10.0
@@ -69,6 +69,9 @@ class LearnerWorker:
     def load(self, folder: Path) -> None:
         self._learner.load(folder)
 
+    def begin(self, folder: Path) -> None:
+        self._learner.begin(folder)
+
 
 class LearnerGroup:
     """The Learner port over all ranks' actors, which join one process group on first use.
@@ -111,26 +114,31 @@ class LearnerGroup:
     async def load(self, folder: Path) -> None:
         await self._all("the learners to load", "load", folder.absolute())
 
+    async def begin(self, folder: Path) -> None:
+        await self._all("the learners to begin", "begin", folder.absolute())
+
     async def _all(self, what: str, method: str, *args: Any) -> list[Any]:
         await self._connect()
-        return await self._together(
-            [getattr(rank, method).remote(*args) for rank in self._ranks], what
-        )
+        calls = [getattr(rank, method).remote(*args) for rank in self._ranks]
+        return await self._together(calls, self._cluster.step_timeout_s, what)
 
-    async def _together(self, calls: Sequence[Any], what: str) -> list[Any]:
+    async def _together(self, calls: Sequence[Any], limit: float, what: str) -> list[Any]:
         """All ranks' answers. When one rank dies, the others fail in their collective: the first
         error to arrive may be theirs, so wait a moment for the death behind it."""
-        limit = self._cluster.step_timeout_s
         asked = [asyncio.create_task(gather([call], limit, what)) for call in calls]
-        done, pending = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+        first, pending = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+        later: set[asyncio.Task[list[Any]]] = set()
         if pending:
-            more, pending = await asyncio.wait(pending, timeout=_DEATH_IS_KNOWN_AFTER_S)
-            done |= more
+            later, pending = await asyncio.wait(pending, timeout=_DEATH_IS_KNOWN_AFTER_S)
         for task in pending:
             task.cancel()
-        errors = [error for task in done if (error := task.exception()) is not None]
+        errors = [e for task in (*first, *later) if (e := task.exception()) is not None]
         if errors:
-            raise next((e for e in errors if isinstance(e, WorkerDied)), errors[0])
+            # What began it: a death, or what a rank raised on purpose; the rest follows from it.
+            errors.sort(
+                key=lambda e: (not isinstance(e, WorkerDied), not isinstance(e, InputError))
+            )
+            raise errors[0]
         return [task.result()[0] for task in asked]
 
     async def _first(self, what: str, method: str, *args: Any) -> Any:
@@ -145,5 +153,5 @@ class LearnerGroup:
         first = self._ranks[0].address.remote()
         (master,) = await gather([first], limit, "the first learner to start")
         joins = [rank.connect.remote(master) for rank in self._ranks]
-        await gather(joins, limit, "the learners to find each other")
+        await self._together(joins, limit, "the learners to find each other")
         self._connected = True

@@ -213,8 +213,13 @@ def export(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write; must not be there yet.")
     ],
-    overrides: Overrides = None,
-    recipe: Recipe = "quickstart",
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Backbone to merge into; without it, the one the adapter was trained on.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Merge an adapter into its backbone: a folder that transformers and vLLM open without PEFT.
 
@@ -222,10 +227,9 @@ def export(
 
     - `cogaudio-rl export -c runs/quickstart/checkpoints/stage3 -o exported`
     """
-    config = load_config(recipe, overrides or ())
     from clusters.launch import export_merged
 
-    export_merged(config, checkpoint, out)
+    export_merged(checkpoint, out, base)
 
 
 @app.command()

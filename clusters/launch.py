@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -45,7 +46,7 @@ class RayBackend:
         self._config, self._run_dir = config, run_dir
         self._ports: Ports | None = None
         self._workers: list[Any] = []
-        self._facts: dict[str, str] = {}
+        self._workers_since_s = 0.0
 
     def train_sft(
         self,
@@ -112,6 +113,7 @@ class RayBackend:
         from clusters.spawn import judge_spawner, learner_spawner, rollout_spawner
 
         config, bundles = self._config, layout(self._config.cluster)
+        self._workers_since_s = time.time()
         group = reserve(bundles, timeout_s=config.cluster.start_timeout_s)
         rollouts = self._tracked(rollout_spawner(config, group, bundles))
         learners = self._tracked(learner_spawner(config, group, bundles))
@@ -138,9 +140,14 @@ class RayBackend:
 
     def save_trace(self, path: Path) -> None:
         """What Ray has recorded of the workers' calls."""
+        from ray.exceptions import RayError
+
         from clusters.timeline import save_timeline
 
-        save_timeline(path)
+        try:
+            save_timeline(path, since_s=self._workers_since_s)
+        except RayError as error:  # a picture is not worth a finished stage
+            Console().note(f"no trace: {str(error).splitlines()[0]}", warn=True)
 
     def close(self) -> None:
         """Kill the workers and, where we started it, the Ray cluster."""
@@ -286,14 +293,15 @@ def eval_checkpoint(config: Config, checkpoint: Path) -> None:
         pipeline.report(results, wall_s=0.0, peak_rss_gib=watch.peak_gib())
 
 
-def export_merged(config: Config, checkpoint: Path, out: Path) -> None:
-    """Merge an adapter into the recipe's backbone."""
+def export_merged(checkpoint: Path, out: Path, base: str | None) -> None:
+    """Merge an adapter into the backbone it was trained on, or into ``base``."""
+    from cogaudio_rl.models.checkpoint import adapter_base
     from cogaudio_rl.models.export import merge
 
     console = Console()
     console.stage("export: W + (alpha / r) * B @ A for every layer the adapter touches")
     with console.progress("shards") as advance:
-        layers = merge(config.model.path, checkpoint, out, progress=advance)
+        layers = merge(base or adapter_base(checkpoint), checkpoint, out, progress=advance)
     console.note(f"{layers} layers merged; {out} opens without PEFT")
 
 

@@ -58,7 +58,7 @@ def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
     The backbone is frozen and whole on every rank below ZeRO-3. LoRA's Adam keeps two float32
     states, and a float32 copy when training in bfloat16. Activations, kept for the backward pass
     without recomputation: per token and block 12 x hidden + 4 x intermediate numbers. Logits: per
-    response token and word one number in the model's type and two in float32.
+    token (all could be spoken) and word one number in the model's type and two in float32.
     """
     model, cluster, text = config.model, config.cluster, size.text
     width, ranks = _BYTES[model.dtype], cluster.learner_workers
@@ -67,8 +67,6 @@ def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
     tokens = max(
         *(config.sft.micro_batch_tokens, config.rl.micro_batch_tokens, cluster.max_model_len)
     )
-    # Of a sequence of the largest length, what is not prompt.
-    spoken = tokens * model.max_new_tokens_explicit // cluster.max_model_len
     block = 12 * text.hidden + 4 * text.intermediate
     adam = lora * (8 if model.dtype == "float32" else 12)
     stage = cluster.zero_stage
@@ -79,7 +77,7 @@ def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
         "gradients": _share(width * lora, ranks, stage >= 2),
         "Adam": _share(adam, ranks, stage >= 1),
         "activations": width * tokens * text.layers * block,
-        "logits": (width + 8) * spoken * text.vocab,
+        "logits": (width + 8) * tokens * text.vocab,
         "heard clips": width * _heard_clips(config) * _CLIP_TOKENS * text.hidden,
     }
     return _role(Role.LEARNER, parts, cluster.gpus_per_learner, cluster.gpu_memory_gib)

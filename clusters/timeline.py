@@ -13,15 +13,21 @@ _WORKERS = ("RolloutWorker", "JudgeWorker", "LearnerWorker")
 _HIDDEN = ("__init__",)
 
 
-def save_timeline(path: Path) -> None:
-    """Write every call our workers have answered so far."""
+def save_timeline(path: Path, *, since_s: float) -> None:
+    """Write the calls our workers have answered since a moment (seconds since the epoch).
+
+    Ray keeps a bounded number of events: of a very long run only the last part is left.
+    """
     import ray
 
-    write_trace(path, spans_of(ray.timeline() or []))
+    write_trace(path, spans_of(ray.timeline() or [], since_s=since_s))
 
 
-def spans_of(events: Iterable[Mapping[str, Any]]) -> list[Span]:
-    """Our workers' calls among Ray's events; workers of a class are numbered as they appeared."""
+def spans_of(events: Iterable[Mapping[str, Any]], *, since_s: float = 0.0) -> list[Span]:
+    """Our workers' calls among Ray's events; workers of a class are numbered as they appeared.
+
+    A standing cluster remembers the workers of earlier runs: what lies before ``since_s`` is theirs.
+    """
     calls = [
         (event, *event["cat"].removeprefix(_TASK).split(".", 1))
         for event in events
@@ -30,7 +36,7 @@ def spans_of(events: Iterable[Mapping[str, Any]]) -> list[Span]:
     ours = [
         (event, worker, method)
         for event, worker, method in calls
-        if worker in _WORKERS and method not in _HIDDEN
+        if worker in _WORKERS and method not in _HIDDEN and event["ts"] >= since_s * 1e6
     ]
     ours.sort(key=lambda call: call[0]["ts"])
     numbers: dict[tuple[str, str], str] = {}

@@ -171,7 +171,7 @@ class RlConfig(_Strict):
     importance_cap: Annotated[float, Field(ge=1)] = 2.0
     """Where that weight is truncated."""
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of KL(policy || the policy RL began with), estimated by k3 on the rollouts' tokens."""
+    """Weight of a KL to the policy RL began with: GRPO's k3 term on the rollouts' tokens."""
     learning_rate: Rate = 1e-6
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Literal["constant", "linear"] = "constant"
@@ -263,6 +263,8 @@ class ClusterConfig(_Strict):
     gpu_memory_gib: Annotated[float, Field(ge=0)] = 0.0
     start_timeout_s: Annotated[float, Field(gt=0)] = 180.0
     step_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Longest wait for any one answer; with ``rl.max_staleness`` it includes standing in line behind
+    the rollouts that are under way."""
 
 
 class Config(_Strict):

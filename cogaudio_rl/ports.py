@@ -69,12 +69,16 @@ class Learner(Protocol):
         """Write adapter and optimiser state so that :meth:`load` continues exactly."""
         ...
 
+    async def begin(self, folder: Path) -> None:
+        """Start at version 0 from an adapter's weights, wherever they were trained."""
+        ...
+
     async def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote, and go on from there."""
         ...
 
     async def restart(self) -> None:
-        """Begin anew after a worker died; :meth:`load` has to follow."""
+        """Fresh processes after a worker died; :meth:`begin` or :meth:`load` has to follow."""
         ...
 
 

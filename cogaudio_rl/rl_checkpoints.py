@@ -4,7 +4,8 @@
     rl/step-00020.partial/   being written, or what a kill left of it
 
 The seal holds what else resuming needs (the step, where stream and route mix stood) and a digest
-of every file. Nothing else has state: seeds and learning rate follow from the step.
+of every file. Nothing else has state: seeds follow from the step, the learning rate from the
+policy's version.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class RlCheckpoints:
 
     def newest(self) -> RlCheckpoint | None:
         """The newest whole checkpoint; damaged ones above it are named in a warning."""
-        for path in sorted(self._sealed(), reverse=True):
+        for path in reversed(self._sealed()):
             checkpoint, damage = _read(path)
             if checkpoint is not None:
                 return checkpoint
@@ -78,11 +79,13 @@ class RlCheckpoints:
         return max(whole, key=lambda c: (c.reward, c.step), default=None)
 
     def _sealed(self) -> list[Path]:
-        return [p for p in self._folder.glob("step-*") if not p.name.endswith(_PARTIAL)]
+        """Oldest first."""
+        whole = (p for p in self._folder.glob("step-*") if not p.name.endswith(_PARTIAL))
+        return sorted(whole, key=lambda p: int(p.name.removeprefix("step-")))
 
     def _prune(self) -> None:
         best = self.best()
-        for old in sorted(self._sealed())[: -self._keep]:
+        for old in self._sealed()[: -self._keep]:
             if best is None or old != best.path:
                 shutil.rmtree(old)
 
@@ -99,7 +102,7 @@ def _read(path: Path) -> tuple[RlCheckpoint | None, str]:
         ), ""
     except FileNotFoundError as error:
         return None, f"{Path(error.filename).name} is missing"
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None, f"{_SEAL} is not readable"
 
 

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,12 @@ TARGETS = {
     "learner": "LearnerWorker",
     "driver": "",
 }
+NOTICED = {
+    "rollout": "a new one takes its place",
+    "judge": "a new one takes its place",
+    "learner": "going on from the last checkpoint",
+}
+"""What a run says when it has met the kill; a kill after the last use of a worker is a miss."""
 STEPS = 6
 SMALL = (
     *("data.train_utterances=280", "data.rl_utterances=70", "data.test_families=2"),
@@ -66,8 +73,11 @@ def main() -> int:
             found.append(kill_once(asked.out, start, calm, target, seed))
             print(json.dumps(found[-1]), flush=True)
             (asked.out / "drill.json").write_text(json.dumps(found, indent=2), "utf-8")
-    bad = [k for k in found if k["lost"] or k["repeated"] or not k["equal_curve"]]
-    print(f"{len(found) - len(bad)} of {len(found)} kills left no trace")
+    hits = [k for k in found if k["hit"]]
+    bad = [k for k in hits if k["lost"] or k["repeated"] or not k["equal_curve"]]
+    print(
+        f"{len(hits) - len(bad)} of {len(hits)} kills left no trace; {len(found) - len(hits)} missed"
+    )
     return 1 if bad else 0
 
 
@@ -113,6 +123,9 @@ def kill_once(out: Path, start: Path, calm: Path, target: str, seed: int) -> dic
     """One run with one kill; what it lost, what it repeated, whether its curve is the calm one."""
     rng = random.Random(f"{target}-{seed}")
     folder = out / f"{target}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    log = folder.with_name(f"{folder.name}.log")
+    log.unlink(missing_ok=True)
     step, delay = rng.randint(1, STEPS - 2), rng.uniform(0.0, 2.0)
     process = run(folder, start)
     deadline = time.monotonic() + _LIMIT_S
@@ -124,11 +137,14 @@ def kill_once(out: Path, start: Path, calm: Path, target: str, seed: int) -> dic
     strike(process, target, rng)
     if target == "driver":
         process.wait(30)
+        hit = not finished(folder)
         process = run(folder, start, "--resume")
-    end(process)
-    return {"target": target, "seed": seed, "step": step, "delay_s": round(delay, 2)} | compare(
-        folder, calm
-    )
+        end(process)
+    else:
+        end(process)
+        hit = NOTICED[target] in " ".join(log.read_text("utf-8").split())
+    facts = {"target": target, "seed": seed, "step": step, "delay_s": round(delay, 2)}
+    return facts | {"hit": hit} | compare(folder, calm)
 
 
 def strike(process: subprocess.Popen[str], target: str, rng: random.Random) -> None:
@@ -139,11 +155,18 @@ def strike(process: subprocess.Popen[str], target: str, rng: random.Random) -> N
     workers = [
         p
         for p in psutil.Process(process.pid).children(recursive=True)
-        if TARGETS[target] in " ".join(p.cmdline())
+        if TARGETS[target] in command_of(p)
     ]
     if not workers:
         raise SystemExit(f"no {target} worker is running")
     os.kill(rng.choice(workers).pid, signal.SIGKILL)
+
+
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # gone between listing and looking
+        return ""
 
 
 def compare(folder: Path, calm: Path) -> dict[str, Any]:

@@ -74,14 +74,34 @@ def load_reference(folder: Path) -> Adapter | None:
 
 def lora_scale(folder: Path) -> float:
     """alpha / r of an adapter's folder. Raises CheckpointError naming the file."""
+    config = _adapter_config(folder)
+    try:
+        return float(config["lora_alpha"]) / float(config["r"])
+    except (ValueError, KeyError, TypeError, ZeroDivisionError):
+        raise CheckpointError(
+            f"adapter_config.json of {str(folder)!r} has no usable r and lora_alpha"
+        ) from None
+
+
+def adapter_base(folder: Path) -> str:
+    """The backbone an adapter was trained on. Raises CheckpointError when it does not say."""
+    base = _adapter_config(folder).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(f"adapter {str(folder)!r} does not name its backbone; give --base")
+    return base
+
+
+def _adapter_config(folder: Path) -> dict[str, Any]:
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
-        return float(config["lora_alpha"]) / float(config["r"])
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {str(folder)!r} holds no {path.name}") from None
-    except (ValueError, KeyError, TypeError, ZeroDivisionError):
-        raise CheckpointError(f"{str(path)!r} has no usable r and lora_alpha") from None
+    except ValueError:
+        raise CheckpointError(f"{str(path)!r} is not valid JSON") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{str(path)!r} must hold a mapping")
+    return config
 
 
 def for_vllm(adapter: Adapter) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,8 @@ class PolicyLearner:
         """Train on the samples, all of them given to every rank; the version goes up by one.
 
         ``epochs_per_batch`` passes, each cut into ``minibatches`` with one optimiser step each. The
-        old log-probs are the sampler's own. Returns metrics, the same on every rank.
+        old log-probs are the sampler's own or, by ``old_logprobs``, the learner's at the start of the
+        update. Returns metrics, the same on every rank.
         """
         if not samples:
             raise ValueError("update needs at least one sample, got 0")
@@ -197,7 +198,9 @@ class PolicyLearner:
         kl_BT = torch.zeros_like(old_BT)
         if references := [a.reference for a in anchored if a.reference is not None]:
             kl_BT = k3(_rows_like(logprobs_BT, references) - logprobs_BT)
-            # After the importance weights: the KL is of the policy, whoever sampled.
+            # After the importance weights, as in GRPO: k3 differentiated as it stands. Its value
+            # estimates KL(policy || reference) on the policy's own samples; its gradient pulls the
+            # policy towards the reference wherever the reference would have said the token.
             loss_BT = loss_BT + rl.kl_coefficient * kl_BT
         loss = self._objective.reduce(loss_BT, mask_BT, totals)
         weight_BT = gradient_weight(
@@ -281,7 +284,7 @@ class PolicyLearner:
                 save_reference(self._reference, folder)
 
     def load(self, folder: Path) -> None:
-        """Continue from a folder of :meth:`save`, or begin from a bare adapter's (an SFT stage's).
+        """Continue from a folder of :meth:`save`.
 
         Raises CheckpointError when the folder holds no adapter, one of another architecture, or the
         optimiser state of another number of ranks.
@@ -290,10 +293,7 @@ class PolicyLearner:
         self.policy.load_adapter(adapter)
         self.engine.reset()
         self.version = adapter.version
-        if self.config.rl.kl_coefficient > 0:
-            # The adapter RL began with, a few MB, not a second copy of the model; the bare base
-            # would be no reference: it cannot write a chain at all.
-            self._reference = load_reference(folder) or adapter
+        self._anchor_to(load_reference(folder) or adapter)
         path = self._state_path(folder)
         if path.is_file():
             self.engine.load_state_dict(torch.load(path, weights_only=True))
@@ -302,6 +302,25 @@ class PolicyLearner:
                 f"checkpoint {str(folder)!r} was saved by another number of learners than "
                 f"{self.engine.world_size}; resume with the number it was saved by"
             )
+
+    def begin(self, folder: Path) -> None:
+        """Start at version 0 from the adapter in a folder: an SFT stage's, or another run's.
+
+        Raises CheckpointError when the folder holds no adapter, or one of another architecture.
+        """
+        adapter = replace(load_adapter(folder), version=0)
+        self.policy.load_adapter(adapter)
+        self.engine.reset()
+        self.version = 0
+        self._anchor_to(adapter)
+
+    def _anchor_to(self, adapter: Adapter) -> None:
+        """Keep the policy RL began with, where there is a KL to it.
+
+        An adapter is a few MB, not a second copy of the model. The bare base would be no reference:
+        it cannot write a chain at all.
+        """
+        self._reference = adapter if self.config.rl.kl_coefficient > 0 else None
 
     def _state_path(self, folder: Path) -> Path:
         return folder / f"optimizer-{self.engine.rank + 1}-of-{self.engine.world_size}.pt"
@@ -329,6 +348,9 @@ class LocalLearner:
 
     async def load(self, folder: Path) -> None:
         self._learner.load(folder)
+
+    async def begin(self, folder: Path) -> None:
+        self._learner.begin(folder)
 
     async def restart(self) -> None:
         """Nothing can have died; :meth:`load` replaces all there is."""

@@ -197,6 +197,7 @@ class Pipeline:
                 ),
             )
             asyncio.run(self._train_rl(utterances, init, canaries, checkpoints, hooks))
+        self.backend.save_trace(self.run.path / TRACE)
 
     async def _train_rl(
         self,
@@ -213,15 +214,17 @@ class Pipeline:
         while True:
             start, stream = 1, UtteranceStream(utterances, config.seed)
             mix = RouteMix(config.rl, config.seed)
-            source = init or self.run.checkpoint("stage2")
             if (newest := checkpoints.newest()) is not None:
-                start, source = newest.step + 1, newest.path
+                start = newest.step + 1
                 stream = UtteranceStream.restore(utterances, config.seed, newest.state["stream"])
                 mix.restore(newest.state["mix"])
             self.metrics.forget_after("stage3", start - 1)
             self.run.forget_trained_after(start - 1)
             try:
-                await ports.learner.load(source)
+                if newest is None:
+                    await ports.learner.begin(init or self.run.checkpoint("stage2"))
+                else:
+                    await ports.learner.load(newest.path)
                 await loop(
                     ports,
                     stream,
@@ -233,7 +236,6 @@ class Pipeline:
                     start=start,
                 )
                 await ports.learner.save(self.run.checkpoint("stage3"))
-                self.backend.save_trace(self.run.path / TRACE)
                 return
             except WorkerDied as died:
                 restarts += 1

@@ -166,7 +166,6 @@ async def learn(
     samples, dropped = to_samples(batch.groups_P, batch.scores_PG, config, newest=published.version)
     metrics = reward_metrics(batch.groups_P, batch.scores_PG) | dropped
     metrics |= staleness(samples, published.version)
-    metrics["rollout/explicit_share"] = mix.share(Route.EXPLICIT)
     mix.observe(metrics)
     _check_judge(metrics, config.max_unscored_share)
     if samples:
@@ -270,7 +269,11 @@ def reward_metrics(groups_P: Sequence[Group], scores_PG: Scores) -> dict[str, fl
                 sums[key] += value
                 counts[key] += 1
     total = sum(len(g.rollouts) for g in groups_P)
-    return {k: sums[k] / counts[k] for k in sorted(sums)} | {"rollout/count": float(total)}
+    explicit = sum(g.prompt.route is Route.EXPLICIT for g in groups_P)
+    return {k: sums[k] / counts[k] for k in sorted(sums)} | {
+        "rollout/count": float(total),
+        "rollout/explicit_share": explicit / max(1, len(groups_P)),
+    }
 
 
 def _check_judge(metrics: Mapping[str, float], limit: float) -> None:

@@ -4,10 +4,11 @@ The paper names the balance and gives no rule. ``adaptive`` here gives more prom
 reward lags behind what it could be:
 
     lag_r   = 1 - EMA(mean reward of r) / (largest reward of r)
-    share_r = lag_r / (lag_explicit + lag_direct), kept within [1/4, 3/4]
+    need_r = lag_r / (lag_explicit + lag_direct), at least 1/4
+    utterances asked through r = all of them x min(1, 2 need_r)
 
-At equal lags each utterance is asked through both routes, as in ``both``; otherwise the route that is
-ahead leaves some utterances out.
+At equal needs each utterance is asked through both routes, as in ``both``; otherwise the route that is
+ahead leaves some utterances out, at most half of them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class RouteMix:
             return route_prompts(utterances, self._mix)
         asked: dict[Route, set[int]] = {}
         for route in Route:
-            count = max(1, round(len(utterances) * min(1.0, 2 * self.share(route))))
+            count = max(1, round(len(utterances) * min(1.0, 2 * self.need(route))))
             order = rng_for(self._seed, "route", route, step).permutation(len(utterances))
             asked[route] = set(order[:count].tolist())
         return [
@@ -48,14 +49,14 @@ class RouteMix:
             if i in asked[route]
         ]
 
-    def share(self, route: Route) -> float:
-        """The share of prompts that this route should get; 1/2 until both have been seen."""
+    def need(self, route: Route) -> float:
+        """How far this route lags, as a share of both lags; 1/2 until both have been seen."""
         if len(self._reward) < len(Route):
             return 0.5
-        lags = {r: max(0.0, 1 - self._reward[r] / self._largest[r]) for r in Route}
+        lags = {r: _lag(self._reward[r], self._largest[r]) for r in Route}
         total = sum(lags.values())
-        share = lags[route] / total if total > 0 else 0.5
-        return min(1 - _LEAST, max(_LEAST, share))
+        need = lags[route] / total if total > 0 else 0.5
+        return min(1 - _LEAST, max(_LEAST, need))
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         """Take in a step's mean rewards."""
@@ -72,6 +73,11 @@ class RouteMix:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""
         self._reward = {Route(name): float(value) for name, value in state.items()}
+
+
+def _lag(reward: float, largest: float) -> float:
+    """How far a mean reward is from the largest; a route that can earn nothing does not lag."""
+    return max(0.0, 1 - reward / largest) if largest > 0 else 0.0
 
 
 def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from actors.crew import gather
+from actors.crew import Crew, gather
 from actors.pools import SamplerPool, deal
 from cogaudio_rl.config import ClusterConfig
-from cogaudio_rl.errors import DataError, WaitTimeout, WorkerDied
+from cogaudio_rl.errors import ConfigError, DataError, WaitTimeout, WorkerDied
 from cogaudio_rl.types import (
     Adapter,
     AudioRef,
@@ -169,3 +169,67 @@ async def test_a_prompt_that_kills_twice_ends_the_run(spawn: Any) -> None:
     pool = SamplerPool(ClusterConfig(step_timeout_s=60), [spawn])
     with pytest.raises(WorkerDied):
         await pool.sample(PROMPTS[:1], n=1, temperature=1.0, seed=DEADLY)
+
+
+class Misbuilt:
+    """Its constructor refuses: a new process would refuse again."""
+
+    def __init__(self) -> None:
+        raise ConfigError("model.lora.r must be <= 512 for vLLM, got 600")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")
+async def test_a_worker_that_cannot_be_built_is_its_own_error_and_not_a_death(spawn: Any) -> None:
+    import ray
+
+    made: list[int] = []
+
+    def misbuilt() -> Any:
+        made.append(1)
+        return ray.remote(Misbuilt).options(num_cpus=0).remote()
+
+    pool = SamplerPool(ClusterConfig(step_timeout_s=60), [misbuilt])
+    with pytest.raises(ConfigError, match=r"must be <= 512"):
+        await pool.sample(PROMPTS[:1], n=1, temperature=1.0, seed=0)
+    assert len(made) == 1
+
+
+async def test_every_way_to_die_is_a_death() -> None:
+    from ray.exceptions import NodeDiedError, OutOfMemoryError
+
+    async def killed(error: Exception) -> None:
+        raise error
+
+    for error in (OutOfMemoryError("the node ran out of memory"), NodeDiedError("lost")):
+        with pytest.raises(WorkerDied, match="during the call"):
+            await gather([killed(error)], 5, "the call")
+
+
+async def test_a_replacement_that_is_given_up_is_not_put_in_place() -> None:
+    """Cancelled while the new worker is brought up to date: the next call tries again."""
+    from ray.exceptions import OutOfMemoryError
+
+    made: list[str] = []
+
+    def spawn_one() -> str:
+        made.append(f"worker {len(made)}")
+        return made[-1]
+
+    async def never(_handle: str) -> None:
+        await asyncio.sleep(60)
+
+    async def send(handle: str) -> str:
+        if handle == "worker 0":
+            raise OutOfMemoryError("out of memory")
+        return handle
+
+    crew = Crew("test", [spawn_one], start_timeout_s=60, settle=never)
+    call = asyncio.create_task(crew.call(0, send, timeout_s=5, what="a call"))
+    await asyncio.sleep(0.05)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert made == ["worker 0", "worker 1"]
+    assert crew.replaced == 0

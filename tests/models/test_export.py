@@ -10,7 +10,7 @@ import torch
 from tiny_world import make_checkpoint, make_config, make_policy, make_utterances
 
 from cogaudio_rl.errors import CheckpointError, DataError
-from cogaudio_rl.models.checkpoint import save_adapter
+from cogaudio_rl.models.checkpoint import adapter_base, save_adapter
 from cogaudio_rl.models.export import merge
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.types import Adapter, Prompt, Route
@@ -51,6 +51,16 @@ def test_merged_log_probs_are_the_adapters(
 
     torch.testing.assert_close(said(merged), said(policy), atol=1e-4, rtol=1e-4)
     assert float((said(bare) - said(policy)).abs().max()) > 0.01
+
+
+def test_an_adapter_names_its_backbone(
+    trained: tuple[Policy, Path], backbone: Path, tmp_path: Path
+) -> None:
+    assert adapter_base(trained[1]) == str(backbone)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="give --base"):
+        adapter_base(tmp_path / "bare")
 
 
 def test_nothing_is_written_over(trained: tuple[Policy, Path], backbone: Path) -> None:

@@ -280,3 +280,21 @@ async def test_kl_holds_the_policy_to_where_it_began(
     await again.load(tmp_path / "later")
     resumed, gone_on = await again.update(samples), await learners[1].update(samples)
     assert resumed.metrics == gone_on.metrics
+
+
+async def test_beginning_from_another_runs_end_is_a_beginning(
+    checkpoint: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    """Not a resumption: version 0, a fresh optimiser, the learning rate of a first step."""
+    config = make_config(checkpoint, steps=2, schedule="linear")
+    done = LocalLearner(make_policy(config), config)
+    for _ in range(2):
+        await done.update(samples)
+    await done.save(tmp_path)
+    fresh = LocalLearner(make_policy(config), config)
+    await fresh.begin(tmp_path)
+    assert (await fresh.adapter()).version == 0
+    assert adapter_gap(await fresh.adapter(), await done.adapter()) == 0
+    update = await fresh.update(samples)
+    assert update.metrics["policy/learning_rate"] == config.rl.learning_rate
+    assert update.policy_version == 1

@@ -137,6 +137,9 @@ class CountingLearner:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "fake.json").write_text(json.dumps([self.version, self.skill]))
 
+    async def begin(self, folder: Path) -> None:
+        raise AssertionError("the loop is given a learner that is ready")
+
     async def restart(self) -> None:
         raise AssertionError("the loop never restarts")
 
@@ -418,11 +421,11 @@ def test_routes_are_asked_alike_until_one_lags() -> None:
     assert mix.prompts(UTTERANCES, 1) == route_prompts(UTTERANCES, "both")
     # R_F1 can reach 1.0, R_F2 only 0.3: 0.75 and 0.225 are three quarters of each.
     mix.observe({"reward/explicit/mean": 0.75, "reward/direct/mean": 0.225})
-    assert mix.share(Route.EXPLICIT) == pytest.approx(0.5)
+    assert mix.need(Route.EXPLICIT) == pytest.approx(0.5)
     ahead = RouteMix(config, 0)
     ahead.observe({"reward/explicit/mean": 0.8, "reward/direct/mean": 0.12})
-    # Lags 0.2 and 0.6: the explicit route's share is a quarter, so half the utterances.
-    assert ahead.share(Route.EXPLICIT) == pytest.approx(0.25)
+    # Lags 0.2 and 0.6: the explicit route has a quarter of the need, so half the utterances.
+    assert ahead.need(Route.EXPLICIT) == pytest.approx(0.25)
     routes = [p.route for p in ahead.prompts(UTTERANCES[:6], 2)]
     assert routes.count(Route.DIRECT) == 6
     assert routes.count(Route.EXPLICIT) == 3
@@ -432,8 +435,15 @@ def test_routes_are_asked_alike_until_one_lags() -> None:
 def test_no_route_is_ever_left_out() -> None:
     mix = RouteMix(RlConfig(route_mix="adaptive"), 0)
     mix.observe({"reward/explicit/mean": 1.0, "reward/direct/mean": 0.0})
-    assert mix.share(Route.EXPLICIT) == 0.25
+    assert mix.need(Route.EXPLICIT) == 0.25
     assert {p.route for p in mix.prompts(UTTERANCES[:1], 1)} == set(Route)
+
+
+def test_a_route_that_can_earn_nothing_does_not_lag() -> None:
+    config = RlConfig.model_validate({"route_mix": "adaptive", "reward": {"response": 0.0}})
+    mix = RouteMix(config, 0)
+    mix.observe({"reward/explicit/mean": 0.4, "reward/direct/mean": 0.0})
+    assert mix.need(Route.DIRECT) == 0.25
 
 
 def test_a_routes_advantages_are_scaled() -> None:
