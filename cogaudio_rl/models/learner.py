@@ -373,8 +373,9 @@ def _rows_like(logprobs_BT: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
 def learning_rate(version: int, config: RlConfig) -> float:
     """The rate of the update that makes ``version + 1``: linear warm-up, then constant or falling
     linearly to nothing at ``config.steps``."""
-    warmup = min(1.0, (version + 1) / max(1, config.warmup_steps))
+    rising = max(1, config.warmup_steps)
+    warmup = min(1.0, (version + 1) / rising)
     if config.schedule == "constant":
         return config.learning_rate * warmup
-    left = (config.steps - version) / max(1, config.steps - config.warmup_steps + 1)
+    left = (config.steps - version) / max(1, config.steps - rising + 1)
     return config.learning_rate * max(0.0, min(warmup, left))
