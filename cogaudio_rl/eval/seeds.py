@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import rich.box
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.table import Table
 
 from cogaudio_rl.run_folder import write_whole
 
@@ -33,7 +34,7 @@ def summarise_seeds(folder: Path, seeds: Sequence[int]) -> None:
     table = markdown_table(list(reports.values()))
     write_whole(folder / "table.md", table)
     write_whole(folder / "report.json", json.dumps({"seeds": reports}, indent=2))
-    Console().print(Markdown(table))
+    Console().print(terminal_table(list(reports.values())))
 
 
 def markdown_table(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -47,6 +48,23 @@ def markdown_table(reports: Sequence[Mapping[str, Any]]) -> str:
         cells = [_cell([report["models"][name][key] for report in reports]) for key in COLUMNS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def terminal_table(reports: Sequence[Mapping[str, Any]]) -> Table:
+    """The same, a metric a row and a model a column, so that it fits a narrow terminal."""
+    names = list(reports[0]["models"])
+    table = Table(
+        title=f"mean over {len(reports)} seeds (smallest–largest)",
+        box=rich.box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for key, title in COLUMNS.items():
+        cells = [_cell([r["models"][name][key] for r in reports]) for name in names]
+        table.add_row(title, *(cell.replace(" (", "\n(") for cell in cells))
+    return table
 
 
 def _cell(values: Sequence[float | None]) -> str:
