@@ -63,7 +63,7 @@ def terminal_table(reports: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for key, title in COLUMNS.items():
         cells = [_cell([r["models"][name][key] for r in reports]) for name in names]
-        table.add_row(title, *(cell.replace(" (", "\n(") for cell in cells))
+        table.add_row(title, *(cell.replace(" (", "\n").rstrip(")") for cell in cells))
     return table
 
 
