@@ -171,7 +171,7 @@ async def test_a_prompt_that_kills_twice_ends_the_run(spawn: Any) -> None:
         await pool.sample(PROMPTS[:1], n=1, temperature=1.0, seed=DEADLY)
 
 
-class Misbuilt:
+class Misbuilt(EchoWorker):
     """Its constructor refuses: a new process would refuse again."""
 
     def __init__(self) -> None:
