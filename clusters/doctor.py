@@ -156,11 +156,11 @@ def _speech() -> Finding:
     """Say a word with espeak-ng."""
 
     def say() -> str:
-        from cogaudio_rl.data.lime.espeak import Espeak
+        from cogaudio_rl.data.lime.espeak import engine
 
-        engine = Espeak()
-        sound = engine.say("hello", voice="en", rate_wpm=160, pitch=50, pitch_range=50)
-        return f"{len(sound) / engine.sample_rate_hz:.1f} s of speech"
+        voice = engine()
+        sound = voice.say("hello", voice="en", rate_wpm=160, pitch=50, pitch_range=50)
+        return f"{len(sound) / voice.sample_rate_hz:.1f} s of speech"
 
     return _tried("espeak-ng", say, "pip install espeakng-loader")
 

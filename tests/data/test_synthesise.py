@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 
 import pytest
 
@@ -49,3 +51,24 @@ def test_what_cannot_be_spoken_is_said() -> None:
         synthesise.begin(["Annie"], "zh")
     with pytest.raises(DataError, match="no prosody for emotion 'boredom'"):
         synthesise.prosody_for("boredom", "mid", rng_for(0))
+
+
+def test_a_second_engine_that_is_gone_does_not_take_the_first_one_along() -> None:
+    """The C library keeps a pointer to the last callback it was given; a freed one is a crash."""
+    code = """
+import ctypes, gc
+from cogaudio_rl.data.lime.espeak import Espeak, engine
+def say(espeak):
+    return len(espeak.say("hello", voice="en", rate_wpm=160, pitch=50, pitch_range=50))
+first = engine()
+before = say(first)
+second = Espeak()
+say(second)
+del second
+gc.collect()
+function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_double)
+taken = [function(lambda _: 0) for _ in range(50)]
+assert before > 0 and say(first) > 0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

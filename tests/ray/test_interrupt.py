@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -28,10 +29,23 @@ SMALL = (
 )
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """A failed test leaves no run behind: it is in a process group of its own."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+
+
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     """The command in a process group of its own, as a shell would start it."""
     command = [str(Path(sys.executable).with_name("cogaudio-rl")), "run", "out_dir=run"]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*command, *more, *SMALL],
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -39,6 +53,8 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def wait_for(process: subprocess.Popen[str], run: Path, stage: str, *, limit_s: float) -> None:

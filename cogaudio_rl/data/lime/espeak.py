@@ -24,8 +24,20 @@ _CALLBACK = ctypes.CFUNCTYPE(
 )
 
 
+_heard: list[npt.NDArray[np.int16]] = []
+
+
+# Never freed: the library keeps the pointer, whichever engine gave it, and calling a collected
+# callback ends the process.
+@_CALLBACK
+def _collect(samples: Any, count: int, _events: object) -> int:
+    if samples and count > 0:
+        _heard.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+    return 0
+
+
 class Espeak:
-    """The engine; one per process, because the C library keeps global state."""
+    """The engine; take it from :func:`engine`, because the C library keeps global state."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -53,15 +65,7 @@ class Espeak:
             raise DataError(f"espeak-ng did not start with its data in {data.decode()!r}")
         # It seeds its noise by the clock: voices with breath in them would differ from run to run.
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        self._chunks: list[npt.NDArray[np.int16]] = []
-        # Kept on self: ctypes does not, and a collected callback crashes the process.
-        self._callback = _CALLBACK(self._collect)
-        self._lib.espeak_SetSynthCallback(self._callback)
-
-    def _collect(self, samples: Any, count: int, _events: object) -> int:
-        if samples and count > 0:
-            self._chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
-        return 0
+        self._lib.espeak_SetSynthCallback(_collect)
 
     def say(
         self, text: str, *, voice: str, rate_wpm: float, pitch: float, pitch_range: float
@@ -71,7 +75,7 @@ class Espeak:
         ``pitch`` and ``pitch_range`` are espeak's 0–99 scales (50 is the voice's own).
         Raises DataError for a voice that espeak-ng does not have.
         """
-        self._chunks = []
+        _heard.clear()
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise DataError(f"espeak-ng has no voice {voice!r}")
         settings = (
@@ -85,9 +89,9 @@ class Espeak:
         data = text.encode() + b"\0"
         self._lib.espeak_Synth(data, len(data), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None)
         self._lib.espeak_Synchronize()
-        if not self._chunks:
+        if not _heard:
             return np.zeros(0, np.float32)
-        return np.concatenate(self._chunks).astype(np.float32) / 32768.0
+        return np.concatenate(_heard).astype(np.float32) / 32768.0
 
     def close(self) -> None:
         """End the engine and unload the library, and with it all that its globals remember."""
