@@ -22,7 +22,7 @@ from cogaudio_rl.errors import CogAudioError, RunError, WaitTimeout, WorkerDied
 
 T = TypeVar("T")
 Spawn = Callable[[], Any]
-"""Starts one worker and gives its handle; again after it died."""
+"""Starts one worker and gives its handle; again after it died, with everything as before."""
 
 _log = logging.getLogger(__name__)
 

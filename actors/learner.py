@@ -57,11 +57,14 @@ class LearnerWorker:
         metrics = self._learner.update(samples)
         return Update(policy_version=self._learner.version, metrics=metrics)
 
-    def adapter(self) -> Adapter:
-        return self._learner.adapter()
+    def adapter(self) -> Adapter | None:
+        """The first rank's answer; the others only take part, as sharded weights need."""
+        adapter = self._learner.adapter()
+        return adapter if self._rank == 0 else None
 
-    def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
-        return self._learner.logprobs(groups_P)
+    def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]] | None:
+        rows = self._learner.logprobs(groups_P)
+        return rows if self._rank == 0 else None
 
     def save(self, folder: Path) -> None:
         self._learner.save(folder)
@@ -103,10 +106,10 @@ class LearnerGroup:
         return updates[0]
 
     async def adapter(self) -> Adapter:
-        return await self._first("the learner's adapter", "adapter")
+        return (await self._all("the learner's adapter", "adapter"))[0]
 
     async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
-        return await self._first("the learner's log-probs", "logprobs", list(groups_P))
+        return (await self._all("the learner's log-probs", "logprobs", list(groups_P)))[0]
 
     async def save(self, folder: Path) -> None:
         await self._all("the learners to save", "save", folder.absolute())
@@ -140,11 +143,6 @@ class LearnerGroup:
             )
             raise errors[0]
         return [task.result()[0] for task in asked]
-
-    async def _first(self, what: str, method: str, *args: Any) -> Any:
-        await self._connect()
-        call = getattr(self._ranks[0], method).remote(*args)
-        return (await gather([call], self._cluster.step_timeout_s, what))[0]
 
     async def _connect(self) -> None:
         if self._connected:

@@ -10,7 +10,11 @@ import ray
 
 from actors.crew import Crew, Spawn
 from cogaudio_rl.config import ClusterConfig
+from cogaudio_rl.ports import in_order_of_place
 from cogaudio_rl.types import Adapter, Group, Prompt
+
+GENERATE = "generate"
+"""The concurrency group of a rollout actor in which its streams run, one at a time."""
 
 
 class SamplerPool:
@@ -40,11 +44,9 @@ class SamplerPool:
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
         """See :class:`cogaudio_rl.ports.Sampler`. Which worker draws makes no difference."""
-        found = {
-            i: group
-            async for i, group in self.stream(prompts_P, n=n, temperature=temperature, seed=seed)
-        }
-        return [found[i] for i in range(len(prompts_P))]
+        return await in_order_of_place(
+            self.stream(prompts_P, n=n, temperature=temperature, seed=seed)
+        )
 
     async def stream(
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
@@ -53,7 +55,8 @@ class SamplerPool:
         come: asyncio.Queue[tuple[int, Group] | BaseException | None] = asyncio.Queue()
 
         def send(worker: Any, places: Sequence[int]) -> Any:
-            return worker.stream.remote(
+            # In a group of its own, so that a publish and its canary need not wait for the end of it.
+            return worker.stream.options(concurrency_group=GENERATE).remote(
                 [prompts_P[i] for i in places], n=n, temperature=temperature, seed=seed
             )
 

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from actors.describe import describe
 from cogaudio_rl.config import ClusterConfig, Config
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
 from cogaudio_rl.errors import ConfigError, InputError, PublishError, RunError
+from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 from cogaudio_rl.models.chat import Chat, open_processor
 from cogaudio_rl.models.checkpoint import for_vllm, save_adapter
-from cogaudio_rl.models.policy import resolve_checkpoint
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
 
+T = TypeVar("T")
+Sound = npt.NDArray[np.float32]
+
 _VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_LORA_ID = 1
 _BAN = -100.0
+_HEARING = {
+    "limit_mm_per_prompt": {"audio": 1, "image": 0, "video": 0},
+    # Log-mel frames of clips heard before, GiB; a step hears each clip through both routes.
+    "mm_processor_cache_gb": 0.5,
+}
 _STOPS = {"stop": StopReason.EOS, "length": StopReason.LENGTH}
 
 
@@ -31,37 +44,49 @@ class RolloutWorker:
     """
 
     def __init__(self, config: Config) -> None:
-        from vllm import LLM
-
+        # vLLM may not be called by two threads at once, and OpenMP keeps a team of threads for every
+        # thread that calls it: all of the engine's work is done by one, first come, first served.
+        self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._answers: dict[int, Any] = {}
         folder = resolve_checkpoint(config.model.path)
         self._config = config
+        self._architecture = Architecture.of(folder, name=config.model.path)
         self._chat = Chat(open_processor(folder, name=config.model.path), name=config.model.path)
         self._limits = {
             Route.EXPLICIT: config.model.max_new_tokens_explicit,
             Route.DIRECT: config.model.max_new_tokens_direct,
         }
-        self._llm: Any = LLM(
+        self._llm: Any = self._do(lambda: self._open(folder))
+        self._lora: Any = None
+        self._adapter: Adapter | None = None
+        self._loads = 0
+        self._version = 0
+        self._do(lambda: self._llm.llm_engine.set_weight_version("0"))
+
+    def _do(self, work: Callable[[], T]) -> T:
+        """Have the engine's thread do it, between two steps of whatever is being generated."""
+        return self._engine_thread.submit(work).result()
+
+    def _open(self, folder: Path) -> Any:
+        from vllm import LLM
+
+        config = self._config
+        return LLM(
             model=str(folder),
             dtype=config.model.dtype,
             seed=config.seed,
             max_model_len=config.cluster.max_model_len,
             max_num_seqs=config.cluster.max_num_seqs,
-            limit_mm_per_prompt={"audio": 1, "image": 0, "video": 0},
-            # Log-mel frames of clips seen before, GiB; a step hears each clip through both routes.
-            mm_processor_cache_gb=0.5,
             enable_lora=True,
             max_loras=1,
-            max_cpu_loras=2,  # the old one stays until the new one has been checked
             max_lora_rank=_served_rank(config.model.lora.r),
             # "vllm" keeps the checkpoint's own sampling defaults and extra end tokens out.
             generation_config="vllm",
             # The learner trains on log-probs before bans and temperature.
             logprobs_mode="raw_logprobs",
+            **(_HEARING if self._architecture.hears else {}),
             **_device_options(config.cluster),
         )
-        self._lora: Any = None
-        self._loads = 0
-        self._version = 0
 
     # -- generation -----------------------------------------------------------------------------
 
@@ -123,10 +148,9 @@ class RolloutWorker:
         self, prompts: Sequence[Prompt], prefix_ids: tuple[int, ...], params: Sequence[Any]
     ) -> Iterator[tuple[int, Any]]:
         """(place, vLLM's answer) as they end. Both routes of an utterance share one reading."""
-        sounds = {p: read_audio(p)[0] for p in {q.utterance.audio.path for q in prompts}}
-        heard = [sounds[p.utterance.audio.path] for p in prompts]
+        heard = self._sounds(prompts)
         lengths = [
-            self._prompt_length(p, len(sound)) + len(prefix_ids)
+            self._prompt_length(p, sound) + len(prefix_ids)
             for p, sound in zip(prompts, heard, strict=True)
         ]
         for prompt, length, asked in zip(prompts, lengths, params, strict=True):
@@ -134,26 +158,41 @@ class RolloutWorker:
         requests = [
             {
                 # Ids, not text: a tokenizer might merge the prompt's end with the prefix.
-                "prompt_token_ids": [*self._chat.prompt_ids(prompt.route), *prefix_ids],
-                "multi_modal_data": {"audio": (sound, SAMPLE_RATE_HZ)},
+                "prompt_token_ids": [*self._chat.ids(prompt), *prefix_ids],
+                **(
+                    {}
+                    if sound is None
+                    else {"multi_modal_data": {"audio": (sound, SAMPLE_RATE_HZ)}}
+                ),
             }
             for prompt, sound in zip(prompts, heard, strict=True)
         ]
-        engine = self._llm.llm_engine
-        ids = self._llm.enqueue(requests, list(params), use_tqdm=False, lora_request=self._lora)
+        ids = self._do(
+            lambda: self._llm.enqueue(
+                requests, list(params), use_tqdm=False, lora_request=self._lora
+            )
+        )
         place = {_number(request_id): i for i, request_id in enumerate(ids)}
         try:
             while place:
-                for answer in engine.step():
-                    if not answer.finished:
-                        continue
-                    i = place.pop(_number(answer.request_id))
+                self._do(self._step)
+                for number in [n for n in place if n in self._answers]:
+                    i, answer = place.pop(number), self._answers.pop(number)
                     self._check_length(prompts[i], len(answer.prompt_token_ids), lengths[i])
                     yield i, answer
         finally:
             # Whoever stops listening, by an error or by leaving, leaves no request behind.
             if place:
-                engine.abort_request([str(number) for number in place])
+                left = list(place)
+                self._do(lambda: self._llm.llm_engine.abort_request([str(n) for n in left]))
+                for number in left:
+                    self._answers.pop(number, None)
+
+    def _step(self) -> None:
+        """One token for everything under way, whoever asked for it."""
+        for answer in self._llm.llm_engine.step():
+            if answer.finished:
+                self._answers[_number(answer.request_id)] = answer
 
     def _check_length(self, prompt: Prompt, expanded: int, expected: int) -> None:
         if expanded != expected:
@@ -162,9 +201,19 @@ class RolloutWorker:
                 f"{expected}; their log-probs would not be comparable"
             )
 
-    def _prompt_length(self, prompt: Prompt, num_samples: int) -> int:
+    def _sounds(self, prompts: Sequence[Prompt]) -> list[Sound | None]:
+        """Each prompt's clip, every file read once; None where the words are read instead."""
+        paths = [
+            p.utterance.audio.path if p.utterance.audio and self._chat.hears else None
+            for p in prompts
+        ]
+        clips = {path: read_audio(path)[0] for path in set(paths) if path is not None}
+        return [None if path is None else clips[path] for path in paths]
+
+    def _prompt_length(self, prompt: Prompt, sound: Sound | None) -> int:
         """Tokens of the prompt as the learner expands it."""
-        return len(self._chat.prompt_ids(prompt.route, self._chat.num_audio_tokens(num_samples)))
+        heard = 0 if sound is None else self._chat.num_audio_tokens(len(sound))
+        return self._chat.length(prompt, heard)
 
     def _check_room(self, prompt: Prompt, needed: int) -> None:
         """vLLM would cut the answer short without a word."""
@@ -177,12 +226,14 @@ class RolloutWorker:
 
     def _rollout(self, output: Any) -> Rollout:
         ids = tuple(output.token_ids)
+        begun, *later = output.weight_versions or (None,)
         return Rollout(
             token_ids=ids,
             logprobs=tuple(step[i].logprob for i, step in zip(ids, output.logprobs, strict=True)),
             text=self._chat.decode(ids),
             stop=_STOPS.get(output.finish_reason, StopReason.ABORTED),
-            policy_version=self._version,
+            policy_version=int(begun.version) if begun else self._version,
+            later_versions=tuple((int(span.version), span.start) for span in later),
         )
 
     # -- the adapter ----------------------------------------------------------------------------
@@ -190,49 +241,61 @@ class RolloutWorker:
     def publish(self, adapter: Adapter | None) -> None:
         """Sample with this adapter from now on; None is the bare base, version 0.
 
-        Raises PublishError when the engine does not hold exactly this adapter, all of it in place.
+        What is being generated goes on under it, from its next token. Raises PublishError when the
+        engine does not hold exactly this adapter, all of it in place; it then holds the old one.
         """
-        engine, old = self._llm.llm_engine, self._lora
-        # A refused adapter leaves the old one in use.
-        self._lora = None if adapter is None else self._load(adapter)
+        self._do(lambda: self._publish(adapter))
+
+    def _publish(self, adapter: Adapter | None) -> None:
+        engine = self._llm.llm_engine
+        try:
+            lora = self._load(adapter)
+        except PublishError:
+            self._load(self._adapter)
+            raise
+        self._lora, self._adapter = lora, adapter
         self._version = 0 if adapter is None else adapter.version
-        if old is not None:
-            engine.remove_lora(old.lora_int_id)
-        wanted = set() if self._lora is None else {self._lora.lora_int_id}
+        engine.set_weight_version(str(self._version))
+        wanted = set() if adapter is None else {_LORA_ID}
         if set(engine.list_loras()) != wanted:
             raise PublishError(
                 f"the engine lists adapters {sorted(engine.list_loras())} after publishing policy "
                 f"version {self._version}, not {sorted(wanted)}"
             )
-        self._llm.reset_prefix_cache()
-        engine.reset_encoder_cache()
+        # What is under way keeps its blocks; nothing new can share them, for an adapter's name is
+        # part of a block's key. Ears are frozen: what they made is never stale.
+        if not engine.has_unfinished_requests():
+            self._llm.reset_prefix_cache()
+            engine.reset_encoder_cache()
 
-    def _load(self, adapter: Adapter) -> Any:
-        """The request under which the engine now holds the adapter, each time with a new id."""
+    def _load(self, adapter: Adapter | None) -> Any:
+        """The request under which the engine now holds the adapter; None without one."""
         from vllm.lora.request import LoRARequest
 
+        engine = self._llm.llm_engine
+        if adapter is None:
+            engine.remove_lora(_LORA_ID)
+            return None
         self._loads += 1
-        model = self._config.model
-        renamed = replace(adapter, tensors=for_vllm(adapter))
+        model, version = self._config.model, adapter.version
+        renamed = replace(adapter, tensors=for_vllm(adapter, self._architecture))
         with tempfile.TemporaryDirectory(prefix="adapter-") as name:
             folder = Path(name)
             save_adapter(renamed, folder, r=model.lora.r, alpha=model.lora.alpha, base=model.path)
-            request = LoRARequest(f"policy-{adapter.version}-{self._loads}", self._loads, name)
+            # One id for all: what is under way asks for its adapter by the id at every step.
+            called = f"policy-{version}-{self._loads}"
             try:
-                self._llm.llm_engine.add_lora(request)
+                engine.add_lora(LoRARequest(called, _LORA_ID, name, load_inplace=True))
             except ValueError as error:
                 first = str(error).splitlines()[0]
-                raise PublishError(
-                    f"vLLM refuses policy version {adapter.version}: {first}"
-                ) from None
-        for placed, homeless in self._llm.collective_rpc(_lora_modules, args=(self._loads,)):
+                raise PublishError(f"vLLM refuses policy version {version}: {first}") from None
+        for placed, homeless in self._llm.collective_rpc(_lora_modules, args=(_LORA_ID,)):
             if homeless or not placed:
-                self._llm.llm_engine.remove_lora(self._loads)
                 raise PublishError(
-                    f"vLLM ignores {len(homeless)} modules of policy version {adapter.version} and "
+                    f"vLLM ignores {len(homeless)} modules of policy version {version} and "
                     f"uses {len(placed)}; unknown: {homeless[:1]}; check the adapter's names"
                 )
-        return request
+        return LoRARequest(called, _LORA_ID, name)
 
     # -- about itself ---------------------------------------------------------------------------
 

@@ -90,6 +90,7 @@ def _train_worker(job: dict[str, Any]) -> None:
     # LoRA's A is drawn when it is attached, the same on every rank.
     torch.manual_seed(seed_for(config.seed, "lora", job["stage"]))
     policy = Policy.load(config.model)
+    policy.recompute_activations(config.model.gradient_checkpointing)
     if job["init"] is not None:
         policy.load_adapter(load_adapter(job["init"]))
     engine = DeepSpeedEngine(policy, config.cluster, gradient_clip=config.sft.gradient_clip)
@@ -110,9 +111,11 @@ def _train_worker(job: dict[str, Any]) -> None:
             seed=config.seed,
             log=log,
         )
+    with engine.whole():
+        adapter = policy.adapter(0)
     if first:
         lora = config.model.lora
-        save_adapter(policy.adapter(0), job["out"], r=lora.r, alpha=lora.alpha, base=policy.name)
+        save_adapter(adapter, job["out"], r=lora.r, alpha=lora.alpha, base=policy.name)
 
 
 def _follow(trainer: Any, progress: Path, on_step: LogStep, *, stage: str, config: Config) -> None:

@@ -167,6 +167,22 @@ def rl(
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    debug_rollouts_only: Annotated[
+        bool,
+        typer.Option(
+            "--debug-rollouts-only",
+            help="Roll out and judge every step, keep all of it in `rollouts/`, train nothing.",
+        ),
+    ] = False,
+    debug_train_only: Annotated[
+        Path | None,
+        typer.Option(
+            "--debug-train-only",
+            metavar="ROLLOUTS",
+            help="Train on the rollouts another run saved; no sampler and no judge is started.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Stage III alone: DR-SAPO on both routes.
 
@@ -174,8 +190,21 @@ def rl(
 
     - After stage II in the same folder: `cogaudio-rl rl --resume`
     - From elsewhere: `cogaudio-rl rl --from runs/a/checkpoints/stage2 out_dir=runs/b rl.steps=50`
+
+    Looking for a fault, take one half at a time: `--debug-rollouts-only`, then
+    `--debug-train-only runs/b/rollouts`.
     """
-    _start(load_config(recipe, overrides or ()), ("rl",), resume, overwrite, dry_run, init=init)
+    if debug_rollouts_only and debug_train_only is not None:
+        raise ConfigError("--debug-rollouts-only and --debug-train-only exclude each other")
+    if debug_train_only is not None and not any(debug_train_only.glob("*.jsonl")):
+        raise ConfigError(f"--debug-train-only {str(debug_train_only)!r} holds no *.jsonl")
+    stage = "rl"
+    if debug_rollouts_only:
+        stage = "rl_rollouts_only"
+    elif debug_train_only is not None:
+        stage = "rl_train_only"
+    config = load_config(recipe, overrides or ())
+    _start(config, (stage,), resume, overwrite, dry_run, init=init, rollouts=debug_train_only)
 
 
 @app.command("eval")
@@ -332,6 +361,7 @@ def _start(
     *,
     from_scratch: bool = False,
     init: Path | None = None,
+    rollouts: Path | None = None,
 ) -> None:
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
@@ -349,4 +379,5 @@ def _start(
         overwrite=overwrite,
         from_scratch=from_scratch,
         init=init,
+        rollouts=rollouts,
     )

@@ -15,7 +15,7 @@ from clusters.layout import assign, layout, total
 from clusters.memory import RoleMemory, estimate
 from cogaudio_rl.config import ClusterConfig, Config, dump_config
 from cogaudio_rl.errors import CheckpointError
-from cogaudio_rl.models.policy import resolve_checkpoint
+from cogaudio_rl.models.architecture import resolve_checkpoint
 
 
 def dry_run(config: Config) -> None:

@@ -12,26 +12,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from cogaudio_rl.config import Config, SftStageConfig
+from clusters.layout import Role, layout, reserved, shortage
+from cogaudio_rl.config import ClusterConfig, Config, SftStageConfig
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.lime.build import build_lime_mini
+from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.eval.seeds import summarise_seeds
 from cogaudio_rl.metrics import MetricsLog
+from cogaudio_rl.models.architecture import resolve_checkpoint
 from cogaudio_rl.models.checkpoint import load_adapter
-from cogaudio_rl.models.policy import resolve_checkpoint
-from cogaudio_rl.ports import Ports
+from cogaudio_rl.ports import Learner, Ports, RolloutPorts
 from cogaudio_rl.rewards.judge import probe_judge
 from cogaudio_rl.run_folder import RunFolder
+from cogaudio_rl.sinks import sinks_from_environment
 from cogaudio_rl.stages.pipeline import Backend, Pipeline, run_all
 from cogaudio_rl.trace import FILE_NAME as TRACE
 from cogaudio_rl.trace import busy, read_trace
 from cogaudio_rl.types import Utterance
 
-Spawn = Callable[[], Any]
+if TYPE_CHECKING:
+    from actors.crew import Spawn
 
 _OBJECT_STORE_BYTES = 512 * 2**20
 _SAMPLE_SECONDS = 2.0
@@ -44,7 +48,8 @@ class RayBackend:
 
     def __init__(self, config: Config, run_dir: Path) -> None:
         self._config, self._run_dir = config, run_dir
-        self._ports: Ports | None = None
+        self._rollout_ports: RolloutPorts | None = None
+        self._learner: Learner | None = None
         self._workers: list[Any] = []
         self._workers_since_s = 0.0
 
@@ -77,10 +82,21 @@ class RayBackend:
 
     def ports(self) -> Ports:
         """Place and start the workers once; later calls give the same ones."""
-        if self._ports is None:
-            self._connect()
-            self._ports = self._start()
-        return self._ports
+        self._start(Role.ROLLOUT, Role.JUDGE, Role.LEARNER)
+        rollout = self.rollout_ports()
+        return Ports(sampler=rollout.sampler, judge=rollout.judge, learner=self.learner())
+
+    def rollout_ports(self) -> RolloutPorts:
+        """Those that answer and score; started alone where nothing else is asked for."""
+        self._start(Role.ROLLOUT, Role.JUDGE)
+        assert self._rollout_ports is not None
+        return self._rollout_ports
+
+    def learner(self) -> Learner:
+        """The one that trains; started alone where nothing else is asked for."""
+        self._start(Role.LEARNER)
+        assert self._learner is not None
+        return self._learner
 
     def _connect(self) -> None:
         import ray
@@ -92,8 +108,7 @@ class RayBackend:
             {"address": cluster.address}
             if cluster.address
             else {
-                # Logical CPUs: on a laptop the roles take turns, so they may share two cores.
-                "num_cpus": max(8, os.cpu_count() or 1),
+                "num_cpus": _logical_cpus(),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
                 "_node_ip_address": "127.0.0.1",
@@ -104,25 +119,36 @@ class RayBackend:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
-    def _start(self) -> Ports:
+    def _start(self, *roles: Role) -> None:
+        """Place what is not there yet of these roles, all of it or nothing, and start it."""
+        wanted = set(roles)
+        if self._rollout_ports is not None:
+            wanted -= {Role.ROLLOUT, Role.JUDGE}
+        if self._learner is not None:
+            wanted -= {Role.LEARNER}
+        if not wanted:
+            return
+        self._connect()
         from actors.judge import JudgePool
         from actors.learner import LearnerGroup
         from actors.pools import SamplerPool
-        from clusters.layout import layout
         from clusters.placement import reserve
         from clusters.spawn import judge_spawner, learner_spawner, rollout_spawner
 
-        config, bundles = self._config, layout(self._config.cluster)
-        self._workers_since_s = time.time()
+        config = self._config
+        bundles = [b for b in layout(config.cluster) if b.role in wanted]
+        self._workers_since_s = self._workers_since_s or time.time()
         group = reserve(bundles, timeout_s=config.cluster.start_timeout_s)
-        rollouts = self._tracked(rollout_spawner(config, group, bundles))
-        learners = self._tracked(learner_spawner(config, group, bundles))
-        judges = self._tracked(judge_spawner(config, group, bundles))
-        return Ports(
-            sampler=SamplerPool(config.cluster, rollouts),
-            judge=JudgePool(config.cluster, judges),
-            learner=LearnerGroup(config, learners),
-        )
+        if Role.ROLLOUT in wanted:
+            rollouts = self._tracked(rollout_spawner(config, group, bundles))
+            judges = self._tracked(judge_spawner(config, group, bundles))
+            self._rollout_ports = RolloutPorts(
+                sampler=SamplerPool(config.cluster, rollouts),
+                judge=JudgePool(config.cluster, judges),
+            )
+        if Role.LEARNER in wanted:
+            learners = self._tracked(learner_spawner(config, group, bundles))
+            self._learner = LearnerGroup(config, learners)
 
     def _tracked(self, spawners: Sequence[Spawn]) -> list[Spawn]:
         """The same, remembering every worker so that :meth:`close` can end it."""
@@ -155,9 +181,14 @@ class RayBackend:
 
         for worker in self._workers:
             ray.kill(worker, no_restart=True)
-        self._workers, self._ports = [], None
+        self._workers, self._rollout_ports, self._learner = [], None, None
         if ray.is_initialized():
             ray.shutdown()
+
+
+def _logical_cpus() -> int:
+    """CPUs of a Ray that we start: on a laptop the roles take turns, so they may share two cores."""
+    return max(8, os.cpu_count() or 1)
 
 
 def _installed(name: str) -> bool:
@@ -225,18 +256,38 @@ def opened(
     check_before_start(config)
     run = RunFolder.open(config, resume=resume, overwrite=overwrite)
     backend = make_backend(config, run.path)
-    with MemoryWatch() as watch, MetricsLog(run.path) as metrics:
+    console = Console()
+    sinks = sinks_from_environment(
+        run.path, config.model_dump(mode="json"), warn=lambda text: console.note(text, warn=True)
+    )
+    with MemoryWatch() as watch, MetricsLog(run.path, sinks) as metrics:
         try:
-            yield Pipeline(config, run, backend, metrics, Console()), watch
+            yield Pipeline(config, run, backend, metrics, console), watch
         finally:
             backend.close()
 
 
 def check_before_start(config: Config) -> None:
-    """Fail before anything is written when the backbone or the judge cannot be used."""
+    """Fail before anything is written: no backbone, no judge, no room for the workers."""
+    _check_room(config.cluster)
     if Path(config.model.path) != config.out_dir / _SCRATCH_BASE:
         resolve_checkpoint(config.model.path)
     asyncio.run(probe_judge(config.judge))
+
+
+def _check_room(cluster: ClusterConfig) -> None:
+    """On this machine alone, what does not fit never will; a cluster may grow, and is waited for."""
+    if cluster.backend != "ray" or cluster.address is not None:
+        return
+    import torch
+
+    here = {"CPU": float(_logical_cpus()), "GPU": float(torch.cuda.device_count())}
+    why = shortage(reserved(layout(cluster)), [here])
+    if why:
+        raise ConfigError(
+            f"the workers do not fit on this machine: {why}; ask for less under cluster, or name a "
+            "running cluster with cluster.address"
+        )
 
 
 def run_pipeline(
@@ -247,6 +298,7 @@ def run_pipeline(
     overwrite: bool = False,
     from_scratch: bool = False,
     init: Path | None = None,
+    rollouts: Path | None = None,
 ) -> None:
     """Run the named stages, or all that the recipe's models need with evaluation and report.
 
@@ -268,6 +320,10 @@ def run_pipeline(
         for stage in stages or ():
             if stage == "rl":
                 pipeline.rl(init)
+            elif stage == "rl_rollouts_only":
+                pipeline.rl_rollouts_only(init)
+            elif stage == "rl_train_only" and rollouts is not None:
+                pipeline.rl_train_only(rollouts, init)
             else:
                 pipeline.sft(stage, init)
 

@@ -71,15 +71,14 @@ def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
     adam = lora * (8 if model.dtype == "float32" else 12)
     stage = cluster.zero_stage
     parts = {
-        "weights": _share(
-            width * (text.parameters + size.audio.parameters + lora), ranks, stage >= 3
-        ),
+        "weights": _share(width * (size.learner_parameters + lora), ranks, stage >= 3),
         "gradients": _share(width * lora, ranks, stage >= 2),
         "Adam": _share(adam, ranks, stage >= 1),
         "activations": width * tokens * text.layers * block,
         "logits": (width + 8) * tokens * text.vocab,
-        "heard clips": width * _heard_clips(config) * _CLIP_TOKENS * text.hidden,
     }
+    if size.audio is not None:
+        parts["heard clips"] = width * _heard_clips(config) * _CLIP_TOKENS * text.hidden
     return _role(Role.LEARNER, parts, cluster.gpus_per_learner, cluster.gpu_memory_gib)
 
 
@@ -91,10 +90,9 @@ def rollout_memory(config: Config, size: ModelSize) -> RoleMemory:
     """
     cluster, text = config.cluster, size.text
     width, slices = _BYTES[config.model.dtype], cluster.tensor_parallel
-    whole = text.parameters + size.audio.parameters + size.vision.parameters
     kept = 2 * text.layers * text.kv_heads * text.head_dim * width
     parts = {
-        "weights": width * whole / slices,
+        "weights": width * size.sampler_parameters / slices,
         "KV cache": kept * cluster.max_num_seqs * cluster.max_model_len / slices,
     }
     if cluster.gpus_per_rollout == 0:

@@ -1,4 +1,4 @@
-"""How many parameters a Qwen2.5-Omni has, counted from its configuration alone."""
+"""How many parameters a backbone has, counted from its configuration alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cogaudio_rl.errors import CheckpointError
-from cogaudio_rl.models.policy import resolve_checkpoint
+from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,20 +22,22 @@ class TextSize:
     intermediate: int = 18944
     vocab: int = 152064
     tied: bool = False
-
-    @property
-    def head_dim(self) -> int:
-        return self.hidden // self.heads
+    head_dim: int = 128
+    qk_norm: bool = False
+    """Qwen3: a norm on queries and keys instead of biases on queries, keys and values."""
 
     def linears(self) -> list[tuple[int, int]]:
         """(in, out) of the seven linear layers of one block: q k v o gate up down."""
-        h, kv, wide = self.hidden, self.kv_heads * self.head_dim, self.intermediate
-        return [(h, h), (h, kv), (h, kv), (h, h), (h, wide), (h, wide), (wide, h)]
+        h, wide = self.hidden, self.intermediate
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return [(h, q), (h, kv), (h, kv), (q, h), (h, wide), (h, wide), (wide, h)]
 
     @property
     def parameters(self) -> int:
-        biases = self.hidden + 2 * self.kv_heads * self.head_dim
-        block = sum(i * o for i, o in self.linears()) + biases + 2 * self.hidden
+        small = (
+            2 * self.head_dim if self.qk_norm else (self.heads + 2 * self.kv_heads) * self.head_dim
+        )
+        block = sum(i * o for i, o in self.linears()) + small + 2 * self.hidden
         embeddings = (1 if self.tied else 2) * self.vocab * self.hidden
         return self.layers * block + embeddings + self.hidden
 
@@ -83,11 +85,21 @@ class VisionSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSize:
-    """The thinker's three parts."""
+    """A thinker's three parts, or the one of a checkpoint that only reads."""
 
     text: TextSize = TextSize()
-    audio: AudioSize = AudioSize()
-    vision: VisionSize = VisionSize()
+    audio: AudioSize | None = AudioSize()
+    vision: VisionSize | None = VisionSize()
+
+    @property
+    def learner_parameters(self) -> int:
+        """Without the eyes, which a learner drops."""
+        return self.text.parameters + (self.audio.parameters if self.audio else 0)
+
+    @property
+    def sampler_parameters(self) -> int:
+        """All that vLLM loads."""
+        return self.learner_parameters + (self.vision.parameters if self.vision else 0)
 
 
 KNOWN: dict[str, ModelSize] = {"Qwen2.5-Omni-7B": ModelSize()}
@@ -103,25 +115,17 @@ def model_size(path: str) -> ModelSize | None:
     try:
         return read_size(json.loads(config.read_text("utf-8")))
     except KeyError as error:
-        raise CheckpointError(
-            f"{str(config)!r} lacks {error}; is it a whole Qwen2.5-Omni?"
-        ) from None
+        raise CheckpointError(f"{str(config)!r} lacks {error}; is it whole?") from None
 
 
 def read_size(config: dict[str, Any]) -> ModelSize:
     """Sizes from a parsed config.json."""
+    if not config["architectures"][0].startswith(Architecture.OMNI):
+        return ModelSize(text=_text_size(config), audio=None, vision=None)
     thinker = config["thinker_config"]
     text, audio, vision = (thinker[f"{part}_config"] for part in ("text", "audio", "vision"))
     return ModelSize(
-        text=TextSize(
-            hidden=text["hidden_size"],
-            layers=text["num_hidden_layers"],
-            heads=text["num_attention_heads"],
-            kv_heads=text["num_key_value_heads"],
-            intermediate=text["intermediate_size"],
-            vocab=text["vocab_size"],
-            tied=text.get("tie_word_embeddings", False),
-        ),
+        text=_text_size(text),
         audio=AudioSize(
             width=audio["d_model"],
             layers=audio["encoder_layers"],
@@ -138,4 +142,19 @@ def read_size(config: dict[str, Any]) -> ModelSize:
             * vision.get("temporal_patch_size", 2)
             * vision.get("patch_size", 14) ** 2,
         ),
+    )
+
+
+def _text_size(config: dict[str, Any]) -> TextSize:
+    heads = config["num_attention_heads"]
+    return TextSize(
+        hidden=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=heads,
+        kv_heads=config["num_key_value_heads"],
+        intermediate=config["intermediate_size"],
+        vocab=config["vocab_size"],
+        tied=config.get("tie_word_embeddings", False),
+        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+        qk_norm=config.get("model_type") == "qwen3",
     )

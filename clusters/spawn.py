@@ -6,7 +6,7 @@ decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,18 +14,14 @@ import ray
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.crew import Spawn
 from actors.judge import JudgeWorker
 from actors.learner import LearnerWorker
+from actors.pools import GENERATE
 from actors.rollout import RolloutWorker
 from clusters.layout import Bundle, Role, reserved
 from clusters.runtime_env import judge_env, learner_env, rollout_env
 from cogaudio_rl.config import Config
-
-Handle = Any
-"""A ray.actor.ActorHandle; its methods are the worker's, with ``.remote``."""
-
-Spawn = Callable[[], Handle]
-"""Starts one worker in its place; again after it died, with everything as before."""
 
 
 def rollout_spawner(
@@ -34,7 +30,7 @@ def rollout_spawner(
     """For each rollout bundle, what starts an actor around a vLLM engine in it."""
     env = rollout_env(config.cluster)
     return [
-        partial(_actor(RolloutWorker, bundle, place, group, env).remote, config)
+        partial(_actor(RolloutWorker, bundle, place, group, env, {GENERATE: 1}).remote, config)
         for place, bundle in _of(Role.ROLLOUT, bundles)
     ]
 
@@ -70,10 +66,17 @@ def _of(role: Role, bundles: Sequence[Bundle]) -> list[tuple[int, Bundle]]:
 
 
 def _actor(
-    worker: type, bundle: Bundle, place: int, group: PlacementGroup, env_vars: dict[str, str]
+    worker: type,
+    bundle: Bundle,
+    place: int,
+    group: PlacementGroup,
+    env_vars: dict[str, str],
+    concurrency_groups: dict[str, int] | None = None,
 ) -> Any:
     # num_gpus is always given: inside a placement group an actor without it sees no GPU at all.
-    return ray.remote(worker).options(
+    groups: Any = {"concurrency_groups": concurrency_groups} if concurrency_groups else {}
+    decorate: Any = ray.remote(**groups) if groups else ray.remote
+    return decorate(worker).options(
         num_cpus=bundle.cpus,
         num_gpus=bundle.gpus,
         runtime_env={"env_vars": env_vars},

@@ -62,6 +62,9 @@ class ModelConfig(_Strict):
     """A folder with a Qwen2.5-Omni checkpoint, or the small base that ships with the package."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     lora: LoraConfig = LoraConfig()
+    gradient_checkpointing: bool = False
+    """Learners keep each block's input only and compute the rest again in the backward pass: less
+    memory, about a third more time."""
     max_new_tokens_explicit: Positive = 96
     max_new_tokens_direct: Positive = 48
 
@@ -192,6 +195,9 @@ class RlConfig(_Strict):
     """How often the run goes on from its last checkpoint after a worker died."""
     zero_spread_tolerance: Annotated[float, Field(ge=0)] = 1e-6
     """A group whose rewards differ by no more than this teaches nothing and is dropped."""
+    refill_rounds: Annotated[int, Field(ge=0)] = 0
+    """How often a step asks further utterances in the place of groups that teach nothing (DAPO's
+    dynamic sampling, arXiv 2503.14476). 0: such groups are dropped and the batch is smaller."""
     canary_tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """Largest |log-prob of sampler − log-prob of learner| after a publish."""
     max_unscored_share: Share = 0.2
@@ -204,6 +210,11 @@ class RlConfig(_Strict):
     def _several_updates(self) -> RlConfig:
         if self.objective.name == "sapo" and self.epochs_per_batch * self.minibatches < 2:
             raise ValueError("epochs_per_batch * minibatches must be >= 2 for sapo, got 1")
+        if self.refill_rounds and self.max_staleness:
+            raise ValueError(
+                f"refill_rounds={self.refill_rounds} needs max_staleness=0: ahead of time nobody "
+                "knows which utterances later steps will be given"
+            )
         return self
 
 

@@ -1,4 +1,5 @@
-"""Where numbers go while a run runs: ``metrics.jsonl`` for us, TensorBoard events for the eye.
+"""Where numbers go while a run runs: ``metrics.jsonl`` for us, TensorBoard events for the eye, and
+whatever :mod:`cogaudio_rl.sinks` finds switched on.
 
 One JSON object per line: ``{"step": 3, "stage": "stage1", "sft/loss": 1.9}``. No clock is
 written by itself, so two runs of one seed differ only where a metric measures time.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from typing import Any, Self
 from tensorboardX import SummaryWriter
 
 from cogaudio_rl.run_folder import read_lines, write_whole
+from cogaudio_rl.sinks import Sink
 
 FILE_NAME = "metrics.jsonl"
 
@@ -23,7 +25,8 @@ FILE_NAME = "metrics.jsonl"
 class MetricsLog:
     """Appends to a run folder's ``metrics.jsonl`` and ``tb/<stage>/``; close it or use ``with``."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, sinks: Sequence[Sink] = ()) -> None:
+        self._sinks = tuple(sinks)
         self._path = run_dir / FILE_NAME
         self._tensorboard = run_dir / "tb"
         self._writers: dict[str, SummaryWriter] = {}
@@ -53,11 +56,16 @@ class MetricsLog:
         for key, value in finite.items():
             if value is not None:
                 writer.add_scalar(key, value, step)
+        known = {key: value for key, value in finite.items() if value is not None}
+        for sink in self._sinks:
+            sink.log(stage, step, known)
 
     def close(self) -> None:
         self._file.close()
         for writer in self._writers.values():
             writer.close()
+        for sink in self._sinks:
+            sink.close()
 
     def __enter__(self) -> Self:
         return self

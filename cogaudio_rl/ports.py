@@ -5,7 +5,7 @@ Shape suffixes in names: ``_P`` one per prompt, ``_G`` one per rollout of a grou
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +40,12 @@ class Sampler(Protocol):
     async def publish(self, adapter: Adapter | None) -> None:
         """Generate with this adapter from now on; None is the bare base model."""
         ...
+
+
+async def in_order_of_place(groups: AsyncIterable[tuple[int, Group]]) -> list[Group]:
+    """What :meth:`Sampler.stream` gives, once all of it is there, in the order of the prompts."""
+    found = {place: group async for place, group in groups}
+    return [found[place] for place in sorted(found)]
 
 
 class Judge(Protocol):
@@ -83,9 +89,15 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """The three together, already running."""
+class RolloutPorts:
+    """What answers and what scores, already running."""
 
     sampler: Sampler
     judge: Judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports(RolloutPorts):
+    """All three."""
+
     learner: Learner

@@ -6,7 +6,7 @@ metrics.jsonl      one line per step; tb/ holds the same for TensorBoard
 data/              the corpus, where the recipe makes one
 checkpoints/       stage1, stage2, stage3, each a PEFT adapter; rl/step-N, stage III on its way
 ledger.jsonl       which prompts each RL step trained on
-rollouts/          sampled rollouts with their scores, as JSON lines
+rollouts/          what was said and how it was scored, step by step, as JSON lines
 eval/              one JSON file per evaluated model
 report.html, report.json
 """
@@ -23,7 +23,6 @@ from typing import Any
 from cogaudio_rl.config import Config, dump_config
 from cogaudio_rl.errors import ConfigError, DataError
 from cogaudio_rl.rl_checkpoints import RlCheckpoints
-from cogaudio_rl.types import Group, Score, Unscored
 
 LEDGER = "ledger.jsonl"
 
@@ -73,6 +72,10 @@ class RunFolder:
         """Where RL's states after some of its steps lie."""
         return RlCheckpoints(self.path / "checkpoints" / "rl", keep=keep)
 
+    def rollouts(self, step: int) -> Path:
+        """The file of an RL step's rollouts."""
+        return self.path / "rollouts" / f"stage3-{step:05d}.jsonl"
+
     # -- what is done ---------------------------------------------------------------------------
 
     @property
@@ -108,36 +111,6 @@ class RunFolder:
         """Forget steps whose updates are not in the checkpoint a run goes on from."""
         kept = [line for line in self.ledger() if line["step"] <= step]
         write_whole(self.path / LEDGER, "".join(json.dumps(line) + "\n" for line in kept))
-
-    # -- rollouts -------------------------------------------------------------------------------
-
-    def write_rollouts(
-        self, name: str, groups: Sequence[Group], scores: Sequence[Sequence[Score | Unscored]]
-    ) -> None:
-        """Every rollout of a step with its score, one JSON object per line."""
-        lines = []
-        for group, row in zip(groups, scores, strict=True):
-            for rollout, score in zip(group.rollouts, row, strict=True):
-                verdict: dict[str, Any] = (
-                    {"reward": score.reward, "terms": dict(score.terms)}
-                    if isinstance(score, Score)
-                    else {"unscored": score.reason}
-                )
-                lines.append(
-                    json.dumps(
-                        {
-                            "prompt": group.prompt.id,
-                            "transcript": group.prompt.utterance.transcript,
-                            "emotion": group.prompt.utterance.emotion,
-                            "policy_version": rollout.policy_version,
-                            "stop": rollout.stop,
-                            "text": rollout.text,
-                        }
-                        | verdict,
-                        ensure_ascii=False,
-                    )
-                )
-        write_whole(self.path / "rollouts" / f"{name}.jsonl", "\n".join(lines) + "\n")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

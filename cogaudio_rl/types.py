@@ -85,7 +85,8 @@ class Utterance:
 
     id: str
     text_id: str
-    audio: AudioRef
+    audio: AudioRef | None
+    """None: known by its words alone; a policy then reads them."""
     transcript: str
     emotion: str
     intensity: str
@@ -93,6 +94,13 @@ class Utterance:
     language: str
     scenario: str = ""
     annotation: Annotation | None = None
+
+    @property
+    def clip(self) -> AudioRef:
+        """Its sound. Raises ValueError where there are only words."""
+        if self.audio is None:
+            raise ValueError(f"utterance {self.id!r} has no sound")
+        return self.audio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +127,13 @@ class Rollout:
     text: str
     stop: StopReason
     policy_version: int
+    """The policy that began it: the oldest that has a part in it."""
+    later_versions: tuple[tuple[int, int], ...] = ()
+    """(version, its first token) of each policy that was published while this was generated."""
+
+    @property
+    def last_version(self) -> int:
+        return self.later_versions[-1][0] if self.later_versions else self.policy_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +175,11 @@ class Adapter:
     version: int
     tensors: Mapping[str, object]
     """name → numpy.ndarray; typed as object because this module knows the standard library only."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the weights as they travel."""
+        return sum(memoryview(tensor).nbytes for tensor in self.tensors.values())  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,10 +169,14 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
+def ledger_of(folder: Path) -> list[tuple[int, str]]:
+    """(step, prompt) of everything that was trained on."""
+    return [(line["step"], p) for line in RunFolder(folder).ledger() for p in line["prompts"]]
+
+
 def compare(folder: Path, calm: Path) -> dict[str, Any]:
     """Prompts lost and trained twice, and how far the curve lies from the undisturbed one."""
-    ours = [(line["step"], p) for line in RunFolder(folder).ledger() for p in line["prompts"]]
-    theirs = [(line["step"], p) for line in RunFolder(calm).ledger() for p in line["prompts"]]
+    ours, theirs = ledger_of(folder), ledger_of(calm)
     a, b = steps_of(folder), steps_of(calm)
     gap = max(
         (

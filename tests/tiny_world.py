@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,23 +29,36 @@ from cogaudio_rl.types import (
 
 def make_checkpoint(folder: Path) -> Path:
     """A thinker with random weights and a tokenizer that knows the annotator's words."""
-    sentences = author.split_sentences("en")["train"][:40]
-    corpus = [
-        eips.render(author.annotate(s, e, depth=3, variant=0).eips)
-        for s in sentences
-        for e in LIME_EMOTIONS
-    ]
-    tokenizer = tiny.build_tokenizer(corpus, vocab_size=500)
+    tokenizer = _tokenizer()
     thinker = tiny.build_thinker(tokenizer, seed=0, hidden=32, layers=2, encoder_layers=1, heads=2)
     _enliven(thinker)
     tiny.save_checkpoint(thinker, tiny.build_processor(tokenizer), folder, dtype=torch.float32)
     return folder
 
 
+def _tokenizer() -> Any:
+    sentences = author.split_sentences("en")["train"][:40]
+    corpus = [
+        eips.render(author.annotate(s, e, depth=3, variant=0).eips)
+        for s in sentences
+        for e in LIME_EMOTIONS
+    ]
+    return tiny.build_tokenizer(corpus, vocab_size=500)
+
+
+def make_reader(folder: Path, family: Literal["qwen2", "qwen3"] = "qwen2") -> Path:
+    """A backbone that only reads: random weights, the same tokenizer as the thinker's."""
+    tokenizer = _tokenizer()
+    reader = tiny.build_reader(tokenizer, family=family, seed=0, hidden=32, heads=2)
+    _enliven(reader)
+    tiny.save_reader(reader, tokenizer, folder)
+    return folder
+
+
 @torch.no_grad()
-def _enliven(thinker: torch.nn.Module) -> None:
+def _enliven(model: torch.nn.Module) -> None:
     """Wake a narrow language model: frozen at transformers' 0.02 it could say nothing for certain."""
-    for name, parameter in thinker.named_parameters():
+    for name, parameter in model.named_parameters():
         if parameter.dim() >= 2 and name.startswith(("model.", "lm_head.")):
             parameter.mul_(15 if name.startswith("lm_head.") else 10)
 

@@ -54,6 +54,8 @@ def check_audio(utterances: Iterable[Utterance]) -> None:
     """
     notes: dict[str, list[str]] = defaultdict(list)
     for utterance in utterances:
+        if utterance.audio is None:
+            continue
         audio, conversions = probe_audio(utterance.audio.path)
         if audio != utterance.audio:
             stated = f"{utterance.audio.num_samples} samples at {utterance.audio.sample_rate_hz} Hz"

@@ -1,7 +1,8 @@
 """Manifests: one JSON line for each utterance, checked on the way in and on the way out.
 
-A manifest holds no samples. Audio paths are written relative to the manifest's folder, so that a
-corpus can be moved or mounted elsewhere, and are resolved against it when read.
+A manifest holds no samples; ``"audio": null`` says that there are only words. Audio paths are written
+relative to the manifest's folder, so that a corpus can be moved or mounted elsewhere, and are resolved
+against it when read.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ def check_emotion(emotion: str, where: str) -> None:
         raise DataError(f"{where}: unknown emotion {emotion!r}; known: {known}")
 
 
-def _check_audio(audio: AudioRef, where: str) -> None:
+def _check_audio(audio: AudioRef | None, where: str) -> None:
+    if audio is None:
+        return
     if audio.num_samples < 1:
         raise DataError(f"{where}: audio.num_samples must be >= 1, got {audio.num_samples}")
     if audio.sample_rate_hz < 1:
@@ -156,12 +159,15 @@ def _check_annotation(utterance: Utterance, where: str) -> None:
 
 def _to_json(utterance: Utterance, folder: Path) -> str:
     record = dataclasses.asdict(utterance)
-    relative = os.path.relpath(utterance.audio.path, folder)
-    record["audio"]["path"] = Path(relative).as_posix()
+    if utterance.audio is not None:
+        relative = os.path.relpath(utterance.audio.path, folder)
+        record["audio"]["path"] = Path(relative).as_posix()
     return json.dumps(record, ensure_ascii=False)
 
 
 def _resolved(utterance: Utterance, folder: Path) -> Utterance:
+    if utterance.audio is None:
+        return utterance
     path = os.path.normpath(folder / utterance.audio.path)
     return dataclasses.replace(utterance, audio=dataclasses.replace(utterance.audio, path=path))
 

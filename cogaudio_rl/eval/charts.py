@@ -199,10 +199,13 @@ def _curves(
     return Chart(title=title, about=about, svg=svg[0])
 
 
+_PHASES = ("time/generate", "time/judge", "time/update", "time/publish")
+
+
 def _time_chart(lines: Sequence[Mapping[str, Any]]) -> Chart | None:
     """Seconds of each phase of a step, stacked."""
     rl = [line for line in lines if line["stage"] == "stage3"]
-    phases = sorted({k for line in rl for k in line if k.startswith("time/")})
+    phases = [p for p in _PHASES if any(p in line for line in rl)]
     if not phases:
         return None
     with _axes(3.6, 2.1) as (axes, svg):

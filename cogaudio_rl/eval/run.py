@@ -228,7 +228,7 @@ def _row(
         emotion=utterance.emotion,
         intensity=utterance.intensity,
         speaker=utterance.speaker,
-        audio_path=utterance.audio.path,
+        audio_path=utterance.audio.path if utterance.audio else "",
         chosen=chosen,
         chosen_silenced=chosen_silenced,
         answers=answers,

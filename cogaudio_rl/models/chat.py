@@ -1,6 +1,8 @@
 """What is said around a clip, as one checkpoint's processor writes it; no weights are loaded.
 
 The learner and the samplers both build their prompts here, so that the tokens cannot drift apart.
+Where there is nothing to hear, or a checkpoint that hears nothing, the words stand in the place of
+the sound.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from typing import Any
 
 from cogaudio_rl import prompts
 from cogaudio_rl.errors import CheckpointError
-from cogaudio_rl.types import Route
+from cogaudio_rl.models.architecture import Architecture
+from cogaudio_rl.types import Prompt, Route
+
+_WORDS = "THE-WORDS-STAND-HERE"
 
 
 def audio_token_count(frames: int) -> int:
@@ -20,11 +25,16 @@ def audio_token_count(frames: int) -> int:
 
 
 def open_processor(folder: Path, *, name: str) -> Any:
-    """A checkpoint's processor, from disk alone. Raises CheckpointError naming the checkpoint."""
-    from transformers import Qwen2_5OmniProcessor
+    """A checkpoint's processor, or its tokenizer where it only reads; from disk alone.
 
+    Raises CheckpointError naming the checkpoint.
+    """
+    from transformers import AutoTokenizer, Qwen2_5OmniProcessor
+
+    hears = Architecture.of(folder, name=name).hears
     try:
-        return Qwen2_5OmniProcessor.from_pretrained(folder, local_files_only=True)
+        kind: Any = Qwen2_5OmniProcessor if hears else AutoTokenizer
+        return kind.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"model.path {name!r} cannot be loaded: {first}") from None
@@ -35,9 +45,12 @@ class Chat:
 
     def __init__(self, processor: Any, *, name: str) -> None:
         self.processor = processor
-        self.tokenizer = processor.tokenizer
+        self.hears = hasattr(processor, "feature_extractor")
+        self.tokenizer = processor.tokenizer if self.hears else processor
         self.name = name
-        self.audio_id: int = self.tokenizer.convert_tokens_to_ids(processor.audio_token)
+        self.audio_id: int | None = (
+            self.tokenizer.convert_tokens_to_ids(processor.audio_token) if self.hears else None
+        )
         self.eos_id: int = self.tokenizer.eos_token_id
         self.pad_id: int = self.tokenizer.pad_token_id
         # A sampled placeholder would ask the learner for a clip that is not there.
@@ -45,6 +58,28 @@ class Chat:
             i for i in self.tokenizer.all_special_ids if i not in (self.eos_id, self.pad_id)
         )
         self._unexpanded: dict[Route, tuple[int, ...]] = {}
+        self._around_words: dict[Route, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+
+    def listens(self, prompt: Prompt) -> bool:
+        """Whether this prompt is heard; else its words are read."""
+        return self.hears and prompt.utterance.audio is not None
+
+    def ids(self, prompt: Prompt, num_audio_tokens: int = 1) -> tuple[int, ...]:
+        """The whole prompt's token ids, the clip's placeholder expanded to its length."""
+        if self.listens(prompt):
+            return self.prompt_ids(prompt.route, num_audio_tokens)
+        head, tail = self._frame(prompt.route)
+        # What somebody said may spell a control token; it must stay words.
+        said = self.tokenizer(
+            prompt.utterance.transcript, add_special_tokens=False, split_special_tokens=True
+        ).input_ids
+        return (*head, *said, *tail)
+
+    def length(self, prompt: Prompt, num_audio_tokens: int) -> int:
+        """How many ids :meth:`ids` gives."""
+        if self.listens(prompt):
+            return len(self._with_placeholder(prompt.route)) - 1 + num_audio_tokens
+        return len(self.ids(prompt))
 
     def prompt_text(self, route: Route) -> str:
         """The chat prompt with one unexpanded audio placeholder."""
@@ -55,13 +90,31 @@ class Chat:
 
     def prompt_ids(self, route: Route, num_audio_tokens: int = 1) -> tuple[int, ...]:
         """The prompt's token ids with the placeholder expanded to the clip's length."""
-        ids = self._with_placeholder(route)
-        at = ids.index(self.audio_id)
-        return ids[:at] + (self.audio_id,) * num_audio_tokens + ids[at + 1 :]
+        ids, sound = self._with_placeholder(route), self.audio_id
+        assert sound is not None, "only a checkpoint that hears has a place for sound"
+        at = ids.index(sound)
+        return ids[:at] + (sound,) * num_audio_tokens + ids[at + 1 :]
 
-    def prompt_length(self, route: Route, num_audio_tokens: int) -> int:
-        """How many ids :meth:`prompt_ids` gives."""
-        return len(self._with_placeholder(route)) - 1 + num_audio_tokens
+    def _frame(self, route: Route) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What stands before and after the words."""
+        if route not in self._around_words:
+            text = f"{_WORDS}\n{prompts.for_route(route)}"
+            content: Any = [{"type": "text", "text": text}] if self.hears else text
+            try:
+                chat = self.processor.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    add_generation_prompt=True,
+                    tokenize=False,
+                    enable_thinking=False,  # Qwen3: the chain is ours, not the backbone's own
+                )
+            except ValueError as error:
+                first = str(error).splitlines()[0]
+                raise CheckpointError(f"{self.name!r} has no chat template: {first}") from None
+            head, found, tail = chat.partition(_WORDS)
+            if not found:
+                raise CheckpointError(f"the chat template of {self.name!r} drops the user's words")
+            self._around_words[route] = (self.encode(head), self.encode(tail))
+        return self._around_words[route]
 
     def _with_placeholder(self, route: Route) -> tuple[int, ...]:
         if route not in self._unexpanded:

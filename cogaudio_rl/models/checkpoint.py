@@ -11,16 +11,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.models.architecture import Architecture
 from cogaudio_rl.types import Adapter
 
 WEIGHTS = "adapter_model.safetensors"
 _REFERENCE = "reference.safetensors"
-VLLM_PREFIX = ("base_model.model.model.", "base_model.model.thinker.model.")
-"""vLLM looks for the thinker inside a whole Qwen2.5-Omni and ignores other names in silence."""
+PEFT_PREFIX = "base_model.model."
 
 
 def save_adapter(adapter: Adapter, folder: Path, *, r: int, alpha: int, base: str) -> None:
-    """Write a folder that PEFT opens on the thinker."""
+    """Write a folder that PEFT opens on the model it was trained on."""
     from cogaudio_rl.models.policy import LORA_TARGETS
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,10 +104,15 @@ def _adapter_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def for_vllm(adapter: Adapter) -> dict[str, Any]:
-    """The adapter's tensors under the names vLLM's Qwen2.5-Omni expects."""
-    old, new = VLLM_PREFIX
-    return {name.replace(old, new, 1): tensor for name, tensor in adapter.tensors.items()}
+def for_vllm(adapter: Adapter, architecture: Architecture) -> dict[str, Any]:
+    """The adapter's tensors under the names vLLM expects.
+
+    It looks for the thinker inside a whole Qwen2.5-Omni, and ignores other names in silence.
+    """
+    prefix = PEFT_PREFIX + architecture.stored_prefix
+    return {
+        prefix + name.removeprefix(PEFT_PREFIX): tensor for name, tensor in adapter.tensors.items()
+    }
 
 
 def _write(path: Path, content: bytes) -> None:

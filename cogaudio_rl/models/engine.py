@@ -7,6 +7,7 @@ add up: over :meth:`Engine.accumulate` calls and over ranks. Then no split chang
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -47,6 +48,11 @@ class Engine(Protocol):
 
     def all_gather(self, items: Sequence[T]) -> list[T]:
         """The items of all ranks, rank by rank."""
+        ...
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Within it the trainable weights are in one piece on every rank, to be read, or replaced
+        by the same values everywhere; sharded weights are gathered and cut again."""
         ...
 
     def reset(self) -> None:
@@ -96,6 +102,9 @@ class LocalEngine:
 
     def all_gather(self, items: Sequence[T]) -> list[T]:
         return list(items)
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def reset(self) -> None:
         self._adam.zero_grad(set_to_none=True)

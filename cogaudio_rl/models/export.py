@@ -17,11 +17,9 @@ import torch
 from torch import Tensor
 
 from cogaudio_rl.errors import CheckpointError, DataError
-from cogaudio_rl.models.checkpoint import load_adapter, lora_scale
-from cogaudio_rl.models.policy import resolve_checkpoint
+from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
+from cogaudio_rl.models.checkpoint import PEFT_PREFIX, load_adapter, lora_scale
 
-_PEFT_PREFIX = "base_model.model."
-_BACKBONE_PREFIX = "thinker."
 _WEIGHTS = "*.safetensors"
 
 
@@ -40,7 +38,7 @@ def merge(
     if out.exists():
         raise DataError(f"{str(out)!r} is already there; name another folder")
     source = resolve_checkpoint(base)
-    deltas = _deltas(adapter)
+    deltas = _deltas(adapter, Architecture.of(source, name=base).stored_prefix)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -62,7 +60,7 @@ def merge(
     return len(changed)
 
 
-def _deltas(folder: Path) -> dict[str, Callable[[], Tensor]]:
+def _deltas(folder: Path, stored_prefix: str) -> dict[str, Callable[[], Tensor]]:
     """Name of a stored weight → what is added to it, computed when it is needed."""
     tensors: Mapping[str, Any] = load_adapter(folder).tensors
     scale = lora_scale(folder)
@@ -74,7 +72,7 @@ def _deltas(folder: Path) -> dict[str, Callable[[], Tensor]]:
         b = tensors.get(f"{layer}.lora_B.weight")
         if b is None:
             raise CheckpointError(f"adapter {str(folder)!r} has {name!r} without its lora_B")
-        target = f"{_BACKBONE_PREFIX}{layer.removeprefix(_PEFT_PREFIX)}.weight"
+        target = f"{stored_prefix}{layer.removeprefix(PEFT_PREFIX)}.weight"
         found[target] = lambda a=a, b=b: scale * (torch.as_tensor(b) @ torch.as_tensor(a))
     if not found:
         raise CheckpointError(f"adapter {str(folder)!r} holds no LoRA weights")

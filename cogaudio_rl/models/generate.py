@@ -15,6 +15,7 @@ from torch import Tensor
 from cogaudio_rl.config import ModelConfig
 from cogaudio_rl.errors import InputError
 from cogaudio_rl.models.policy import Policy, Sequenced
+from cogaudio_rl.ports import in_order_of_place
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
 
@@ -45,11 +46,9 @@ class LocalSampler:
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
         """See :class:`cogaudio_rl.ports.Sampler`."""
-        found = {
-            i: group
-            async for i, group in self.stream(prompts_P, n=n, temperature=temperature, seed=seed)
-        }
-        return [found[i] for i in range(len(prompts_P))]
+        return await in_order_of_place(
+            self.stream(prompts_P, n=n, temperature=temperature, seed=seed)
+        )
 
     async def stream(
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
@@ -108,7 +107,7 @@ class LocalSampler:
         hidden = inner.model(
             inputs_embeds=policy.embed(ids, torch.cat([s.audio for s in parts])),
             attention_mask=mask,
-            position_ids=_positions(mask),
+            position_ids=policy.positions(mask),
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state[:, -1]
@@ -146,7 +145,7 @@ class LocalSampler:
                     .model(
                         input_ids=token[:, None],
                         attention_mask=mask,
-                        position_ids=_positions(mask)[..., -1:],
+                        position_ids=policy.positions(mask)[..., -1:],
                         past_key_values=cache,
                         use_cache=True,
                     )
@@ -175,11 +174,6 @@ class LocalSampler:
             stop=StopReason.EOS if ended else StopReason.LENGTH,
             policy_version=self._version,
         )
-
-
-def _positions(mask_BS: Tensor) -> Tensor:
-    """M-RoPE positions [3, B, S]; for text and audio all three axes count alike."""
-    return (mask_BS.cumsum(-1) - 1).clamp(min=0)[None].expand(3, -1, -1)
 
 
 def _pick(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,9 +23,8 @@ from cogaudio_rl.models.checkpoint import (
 from cogaudio_rl.models.engine import Engine, LocalEngine, all_max, rank_share
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.objectives import Totals, get_objective, gradient_weight
-from cogaudio_rl.objectives.inputs import importance_ratio
 from cogaudio_rl.seeding import rng_for
-from cogaudio_rl.types import Adapter, Group, Sample, Update
+from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Sample, Update
 
 _ATTENUATED = 0.9
 """Below this weight in the gradient the gate or clip counts as having acted on a token."""
@@ -100,6 +100,7 @@ class PolicyLearner:
         self.version = 0
         self._objective = get_objective(config.rl.objective.name)
         self._reference: Adapter | None = None
+        policy.recompute_activations(config.model.gradient_checkpointing)
         # No dropout in RL: it would move the ratio away from 1 before any update.
         policy.eval()
 
@@ -126,33 +127,43 @@ class PolicyLearner:
         old: Sequence[Sequence[float]] = [s.rollout.logprobs for s in samples]
         reference: Sequence[Sequence[float] | None] = [None] * len(samples)
         if self.config.rl.old_logprobs == "learner":
-            old = self._logprob_rows(samples)
+            old = self._logprob_rows([(s.prompt, s.rollout) for s in samples])
         if self.config.rl.kl_coefficient > 0 and self._reference is not None:
-            with self.policy.swapped(self._reference):
-                reference = self._logprob_rows(samples)
+            with self._swapped(self._reference):
+                reference = self._logprob_rows([(s.prompt, s.rollout) for s in samples])
         return [
             Anchored(sample=s, old=o, reference=r)
             for s, o, r in zip(samples, old, reference, strict=True)
         ]
 
+    @contextmanager
+    def _swapped(self, adapter: Adapter) -> Iterator[None]:
+        """Another adapter's weights, for as long as the block lasts; then its own, bit by bit."""
+        with self.engine.whole():
+            own = self.policy.adapter(self.version)
+            self.policy.load_adapter(adapter)
+        try:
+            yield
+        finally:
+            with self.engine.whole():
+                self.policy.load_adapter(own)
+
     @torch.no_grad()
-    def _logprob_rows(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
-        """Log-probs of every sample's tokens under the policy's present weights, on every rank."""
+    def _logprob_rows(self, said: Sequence[tuple[Prompt, Rollout]]) -> list[tuple[float, ...]]:
+        """Log-probs of every rollout's tokens under the policy's present weights, on every rank."""
         mine: list[tuple[int, tuple[float, ...]]] = []
-        for rows in self._share(samples):
-            if rows:
-                parts = [
-                    self.policy.sequence(samples[i].prompt, samples[i].rollout.token_ids)
-                    for i in rows
-                ]
-                logprobs_BT, _ = self.policy(self.policy.pack(parts))
-                for i, row in zip(rows, logprobs_BT.tolist(), strict=True):
-                    mine.append((i, tuple(row[: len(samples[i].rollout.token_ids)])))
+        for rows in self._share(said):
+            # An empty share still makes its forward pass, for the collectives inside it.
+            chosen = [said[i] for i in rows] or said[:1]
+            parts = [self.policy.sequence(p, r.token_ids) for p, r in chosen]
+            logprobs_BT, _ = self.engine.forward(self.policy.pack(parts))
+            for i, row in zip(rows, logprobs_BT.tolist(), strict=False):
+                mine.append((i, tuple(row[: len(said[i][1].token_ids)])))
         return [row for _, row in sorted(self.engine.all_gather(mine))]
 
-    def _share(self, samples: Sequence[Sample]) -> list[list[int]]:
-        """This rank's micro-batches of the samples, as indices."""
-        lengths = [self.policy.length(s.prompt, len(s.rollout.token_ids)) for s in samples]
+    def _share(self, said: Sequence[tuple[Prompt, Rollout]]) -> list[list[int]]:
+        """This rank's micro-batches, as indices."""
+        lengths = [self.policy.length(p, len(r.token_ids)) for p, r in said]
         return rank_share(lengths, self.engine, self.config.rl.micro_batch_tokens)
 
     def _minibatches(self, anchored: Sequence[Anchored]) -> Iterator[list[Anchored]]:
@@ -168,7 +179,7 @@ class PolicyLearner:
             tokens=sum(len(a.old) for a in minibatch),
             longest=max(model.max_new_tokens_explicit, model.max_new_tokens_direct),
         )
-        for rows in self._share([a.sample for a in minibatch]):
+        for rows in self._share([(a.sample.prompt, a.sample.rollout) for a in minibatch]):
             chosen = [minibatch[i] for i in rows] or minibatch[:1]
             loss, stats = self._loss(chosen, totals)
             # An empty share still makes its backward pass, for the collective inside it.
@@ -193,7 +204,9 @@ class PolicyLearner:
             logprobs_BT, old_BT, advantages_B, mask_BT, **floats
         )
         # Exactly 1 where the ratio is taken to the sampler's own log-probs.
-        importance_BT = importance_ratio(old_BT, sampler_BT).clamp(max=rl.importance_cap)
+        importance_BT = self._objective.importance_weight(
+            old_BT, sampler_BT, mask_BT, cap=rl.importance_cap
+        )
         loss_BT = loss_BT * importance_BT
         kl_BT = torch.zeros_like(old_BT)
         if references := [a.reference for a in anchored if a.reference is not None]:
@@ -249,26 +262,15 @@ class PolicyLearner:
             metrics["policy/reference_kl"] = drift
         return metrics
 
-    @torch.no_grad()
     def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
-        """This policy's log-probs of every rollout's tokens; one rank can do it alone."""
-        rows: list[list[tuple[float, ...]]] = []
-        for group in groups_P:
-            batch = self.policy.pack(
-                [self.policy.sequence(group.prompt, r.token_ids) for r in group.rollouts]
-            )
-            logprobs_BT, _ = self.policy(batch)
-            rows.append(
-                [
-                    tuple(row[: len(rollout.token_ids)])
-                    for row, rollout in zip(logprobs_BT.tolist(), group.rollouts, strict=True)
-                ]
-            )
-        return rows
+        """This policy's log-probs of every rollout's tokens, the same on every rank."""
+        rows = iter(self._logprob_rows([(g.prompt, r) for g in groups_P for r in g.rollouts]))
+        return [[next(rows) for _ in group.rollouts] for group in groups_P]
 
     def adapter(self) -> Adapter:
         """The LoRA weights and their version."""
-        return self.policy.adapter(self.version)
+        with self.engine.whole():
+            return self.policy.adapter(self.version)
 
     def save(self, folder: Path) -> None:
         """Write this rank's optimiser state; rank 0 adds the adapter, last."""
@@ -277,9 +279,10 @@ class PolicyLearner:
         partial = path.with_name(path.name + ".partial")
         torch.save(self.engine.state_dict(), partial)
         os.replace(partial, path)
+        adapter = self.adapter()
         if self.engine.rank == 0:
             lora = self.config.model.lora
-            save_adapter(self.adapter(), folder, r=lora.r, alpha=lora.alpha, base=self.policy.name)
+            save_adapter(adapter, folder, r=lora.r, alpha=lora.alpha, base=self.policy.name)
             if self._reference is not None:
                 save_reference(self._reference, folder)
 
@@ -290,9 +293,7 @@ class PolicyLearner:
         optimiser state of another number of ranks.
         """
         adapter = load_adapter(folder)
-        self.policy.load_adapter(adapter)
-        self.engine.reset()
-        self.version = adapter.version
+        self._take(adapter)
         self._anchor_to(load_reference(folder) or adapter)
         path = self._state_path(folder)
         if path.is_file():
@@ -309,10 +310,14 @@ class PolicyLearner:
         Raises CheckpointError when the folder holds no adapter, or one of another architecture.
         """
         adapter = replace(load_adapter(folder), version=0)
-        self.policy.load_adapter(adapter)
-        self.engine.reset()
-        self.version = 0
+        self._take(adapter)
         self._anchor_to(adapter)
+
+    def _take(self, adapter: Adapter) -> None:
+        with self.engine.whole():
+            self.policy.load_adapter(adapter)
+        self.engine.reset()
+        self.version = adapter.version
 
     def _anchor_to(self, adapter: Adapter) -> None:
         """Keep the policy RL began with, where there is a KL to it.

@@ -1,4 +1,5 @@
-"""The policy: a Qwen2.5-Omni thinker whose audio encoder is frozen and whose LLM carries LoRA.
+"""The policy: a Qwen2.5-Omni thinker whose audio encoder is frozen and whose LLM carries LoRA,
+or a Qwen2 or Qwen3 that reads the words instead of hearing them.
 
 The encoder never changes, so each clip goes through it once and its embeddings are cached. What
 remains of a forward pass is the language model over token embeddings with the clip's spliced in.
@@ -7,12 +8,9 @@ remains of a forward pass is the language model over token embeddings with the c
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +20,13 @@ from torch import Tensor, nn
 from cogaudio_rl.config import ModelConfig
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
 from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 from cogaudio_rl.models.chat import Chat, open_processor
 from cogaudio_rl.types import Adapter, Prompt, Route, Utterance
 
 LORA_TARGETS = r"model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
-"""The LLM's linear layers, as full names inside the thinker: never the audio or vision tower."""
+"""The LLM's linear layers, as full names inside the model: never the audio or vision tower."""
 
-BUILTIN = "builtin:tiny-omni"
 CACHED_CLIPS = 20_000
 
 
@@ -40,36 +38,14 @@ def quiet_transformers() -> None:
     logging.disable_progress_bar()
 
 
-def resolve_checkpoint(path: str) -> Path:
-    """The folder of a backbone. Raises CheckpointError when there is none or it is another model."""
-    if path == BUILTIN:
-        folder = Path(str(resources.files("cogaudio_rl.assets").joinpath("tiny_omni")))
-    else:
-        folder = Path(path)
-    config = folder / "config.json"
-    if not config.is_file():
-        raise CheckpointError(
-            f"model.path {path!r} holds no config.json; give a Qwen2.5-Omni folder"
-        )
-    try:
-        declared = (json.loads(config.read_text("utf-8")).get("architectures") or ["none"])[0]
-    except json.JSONDecodeError:
-        raise CheckpointError(f"{str(config)!r} is not valid JSON") from None
-    if not str(declared).startswith("Qwen2_5Omni"):
-        raise CheckpointError(
-            f"model.path {path!r} is a {declared} checkpoint; this policy needs Qwen2_5OmniModel"
-        )
-    return folder
-
-
 @dataclass(frozen=True, slots=True)
 class Sequenced:
-    """Token ids of one prompt and its continuation, and the clip they speak of."""
+    """Token ids of one prompt and its continuation, and the clip they speak of, if any."""
 
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     audio: Tensor
-    """[audio tokens, hidden]"""
+    """[audio tokens, hidden]; of length 0 where the words are read"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +64,19 @@ class PackedBatch:
 class Policy(nn.Module):
     """The trainable policy with its tokenizer and ears. ``forward`` gives response log-probs."""
 
-    def __init__(self, thinker: Any, processor: Any, *, name: str) -> None:
+    def __init__(self, peft_model: Any, processor: Any, *, name: str) -> None:
         super().__init__()
-        self.thinker = thinker
+        self.peft_model = peft_model
         self.processor = processor
         self.chat = Chat(processor, name=name)
-        self.tokenizer = processor.tokenizer
+        self.tokenizer = self.chat.tokenizer
         self.name = name
-        self.audio_id: int = self.inner().config.audio_token_id
+        self.audio_id = self.chat.audio_id
         self.eos_id = self.chat.eos_id
         self.pad_id = self.chat.pad_id
         self.banned_ids = self.chat.banned_ids
         self._heard: OrderedDict[str, Tensor] = OrderedDict()
+        self._recompute = False
 
     @classmethod
     def load(cls, config: ModelConfig) -> Policy:
@@ -108,32 +85,33 @@ class Policy(nn.Module):
         Raises CheckpointError for a missing, damaged or foreign checkpoint.
         """
         from peft import LoraConfig, get_peft_model
-        from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+        from transformers import AutoModelForCausalLM, Qwen2_5OmniThinkerForConditionalGeneration
 
         quiet_transformers()
         folder = resolve_checkpoint(config.path)
         dtype = getattr(torch, config.dtype)
+        hears = Architecture.of(folder, name=config.path).hears
+        kind: Any = Qwen2_5OmniThinkerForConditionalGeneration if hears else AutoModelForCausalLM
         try:
-            thinker: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
-                folder, dtype=dtype, local_files_only=True
-            )
+            model: Any = kind.from_pretrained(folder, dtype=dtype, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"model.path {config.path!r} cannot be loaded: {first}") from None
         processor = open_processor(folder, name=config.path)
-        thinker.visual = None  # no stage looks at anything
-        thinker.requires_grad_(False)
+        if hears:
+            model.visual = None  # no stage looks at anything
+        model.requires_grad_(False)
         lora = LoraConfig(
             r=config.lora.r,
             lora_alpha=config.lora.alpha,
             lora_dropout=config.lora.dropout,
             target_modules=LORA_TARGETS,
         )
-        return cls(get_peft_model(thinker, lora), processor, name=config.path)
+        return cls(get_peft_model(model, lora), processor, name=config.path)
 
     def inner(self) -> Any:
         """The transformers model inside the PEFT wrapper; LoRA layers sit in place."""
-        return self.thinker.get_base_model()
+        return self.peft_model.get_base_model()
 
     @property
     def device(self) -> torch.device:
@@ -145,10 +123,6 @@ class Policy(nn.Module):
         """The chat prompt with one unexpanded audio placeholder."""
         return self.chat.prompt_text(route)
 
-    def prompt_ids(self, route: Route, num_audio_tokens: int) -> tuple[int, ...]:
-        """The prompt's token ids with the placeholder expanded to the clip's length."""
-        return self.chat.prompt_ids(route, num_audio_tokens)
-
     def response_ids(self, text: str) -> tuple[int, ...]:
         """The token ids of a written answer, with the end token."""
         return (*self.chat.encode(text), self.eos_id)
@@ -159,7 +133,7 @@ class Policy(nn.Module):
 
     def log_mel(self, utterance: Utterance) -> tuple[Tensor, int]:
         """Log-mel frames [mel bins, L] of a clip, and L."""
-        sound, _notes = read_audio(utterance.audio.path)
+        sound, _notes = read_audio(utterance.clip.path)
         extractor = self.processor.feature_extractor
         # Padding to 30 s would cost ten times the work for the same frames: beyond one window of
         # silence after the clip no frame that is kept changes by a bit.
@@ -180,7 +154,7 @@ class Policy(nn.Module):
     @torch.no_grad()
     def hear(self, utterances: Sequence[Utterance]) -> list[Tensor]:
         """The encoder's embeddings [audio tokens, hidden] of each clip, each computed once."""
-        wanted = {u.audio.path: u for u in utterances}
+        wanted = {u.clip.path: u for u in utterances}
         for path, utterance in wanted.items():
             if path in self._heard:
                 self._heard.move_to_end(path)
@@ -193,25 +167,29 @@ class Policy(nn.Module):
             )
             embeddings = getattr(out, "last_hidden_state", out)
             self._heard[path] = embeddings.reshape(-1, embeddings.shape[-1])
-        heard = [self._heard[u.audio.path] for u in utterances]
+        heard = [self._heard[u.clip.path] for u in utterances]
         while len(self._heard) > CACHED_CLIPS:
             self._heard.popitem(last=False)
         return heard
 
     def sequence(self, prompt: Prompt, response_ids: Sequence[int]) -> Sequenced:
         """A prompt and a continuation as token ids, with the clip's embeddings."""
-        (audio,) = self.hear([prompt.utterance])
-        ids = self.prompt_ids(prompt.route, audio.shape[0])
-        return Sequenced(ids, tuple(response_ids), audio)
+        if self.chat.listens(prompt):
+            (audio,) = self.hear([prompt.utterance])
+        else:
+            width = self.inner().get_input_embeddings().embedding_dim
+            audio = torch.empty(0, width, device=self.device)
+        return Sequenced(self.chat.ids(prompt, audio.shape[0]), tuple(response_ids), audio)
 
     def length(self, prompt: Prompt, num_response_tokens: int) -> int:
         """How many tokens a sequence has, without hearing the clip.
 
         For a clip that has to be resampled it can be one off.
         """
-        samples = round(prompt.utterance.audio.seconds * SAMPLE_RATE_HZ)
-        heard = self.chat.num_audio_tokens(samples)
-        return self.chat.prompt_length(prompt.route, heard) + num_response_tokens
+        heard, audio = 0, prompt.utterance.audio
+        if self.chat.hears and audio is not None:
+            heard = self.chat.num_audio_tokens(round(audio.seconds * SAMPLE_RATE_HZ))
+        return self.chat.length(prompt, heard) + num_response_tokens
 
     def pack(self, sequences: Sequence[Sequenced]) -> PackedBatch:
         """Right-pad sequences into one batch."""
@@ -237,12 +215,20 @@ class Policy(nn.Module):
             response_start_B=torch.tensor([len(s.prompt_ids) for s in sequences], device=device),
         )
 
+    def positions(self, mask_BS: Tensor) -> Tensor:
+        """Positions of tokens behind left padding: [B, S], or M-RoPE's [3, B, S], whose three axes
+        count alike for text and sound."""
+        found = (mask_BS.cumsum(-1) - 1).clamp(min=0)
+        return found[None].expand(3, -1, -1) if self.chat.hears else found
+
     # -- log-probs out --------------------------------------------------------------------------
 
     def embed(self, input_ids_BS: Tensor, audio_ND: Tensor) -> Tensor:
         """Token embeddings with the clips' embeddings in the place of audio placeholders."""
         inner = self.inner()
         embeddings = inner.get_input_embeddings()(input_ids_BS)
+        if self.audio_id is None:
+            return embeddings
         # Only prompts hold placeholders: samplers ban the audio token, so counts always match.
         places = (input_ids_BS == self.audio_id)[..., None].expand_as(embeddings)
         return embeddings.masked_scatter(places, audio_ND.to(embeddings.dtype))
@@ -266,17 +252,35 @@ class Policy(nn.Module):
         blank = torch.zeros_like(batch.response_mask_BT)
         return blank.masked_scatter(spoken, chosen), blank.masked_scatter(spoken, entropy.detach())
 
+    def recompute_activations(self, on: bool) -> None:
+        """Keep only each block's input for the backward pass and compute the rest again there."""
+        self._recompute = on
+        if on:
+            self.inner().gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            self.inner().gradient_checkpointing_disable()
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Policy:
+        """As in torch. RL works in evaluation mode, without dropout; transformers recomputes only in
+        blocks that believe they train, so with recomputation the blocks alone are told so."""
+        super().train(mode)
+        if self._recompute:
+            for block in self.inner().model.layers:
+                block.training = True
+        return self
+
     # -- the adapter ----------------------------------------------------------------------------
 
     def lora_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The trainable parameters by name."""
-        return ((n, p) for n, p in self.thinker.named_parameters() if p.requires_grad)
+        return ((n, p) for n, p in self.peft_model.named_parameters() if p.requires_grad)
 
     def adapter(self, version: int) -> Adapter:
         """The LoRA weights under PEFT's own names (without the adapter's name in them)."""
         from peft import get_peft_model_state_dict
 
-        state = get_peft_model_state_dict(self.thinker)
+        state = get_peft_model_state_dict(self.peft_model)
         tensors = {k: v.detach().float().cpu().numpy().copy() for k, v in state.items()}
         return Adapter(version=version, tensors=tensors)
 
@@ -284,7 +288,7 @@ class Policy(nn.Module):
         """Replace the LoRA weights. Raises CheckpointError when names or shapes do not match."""
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        own = get_peft_model_state_dict(self.thinker)
+        own = get_peft_model_state_dict(self.peft_model)
         given: dict[str, Any] = dict(adapter.tensors)
         for name in sorted(set(own) ^ set(given)):
             side = "lacks" if name in own else "has an unknown"
@@ -298,22 +302,10 @@ class Policy(nn.Module):
                     f"this model needs {tuple(tensor.shape)}"
                 )
         state = {k: torch.from_numpy(np.asarray(v)).to(own[k].dtype) for k, v in given.items()}
-        set_peft_model_state_dict(self.thinker, state)
-
-    @contextlib.contextmanager
-    def swapped(self, adapter: Adapter) -> Iterator[None]:
-        """Another adapter's weights, for as long as the block lasts; then its own again, bit by bit."""
-        own = [(p, p.detach().clone()) for _, p in self.lora_parameters()]
-        self.load_adapter(adapter)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in own:
-                    parameter.copy_(value)
+        set_peft_model_state_dict(self.peft_model, state)
 
     @contextlib.contextmanager
     def without_adapter(self) -> Iterator[None]:
         """The bare base, for as long as the block lasts."""
-        with self.thinker.disable_adapter():
+        with self.peft_model.disable_adapter():
             yield

@@ -1,4 +1,7 @@
-"""A Qwen2.5-Omni thinker small enough for a laptop: the real classes at toy widths, all offline."""
+"""Backbones small enough for a laptop: the real classes at toy widths, all offline.
+
+A Qwen2.5-Omni thinker, and a reader: a Qwen2 or Qwen3 that has no ears.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -176,6 +179,43 @@ def _fan_in_init(tower: torch.nn.Module, seed: int) -> None:
             gain = next((g for part, g in gains.items() if part in name), 1.0)
             std = gain / math.sqrt(parameter[0].numel())
             parameter.normal_(0.0, std, generator=generator)
+
+
+def build_reader(
+    tokenizer: Any,
+    *,
+    family: Literal["qwen2", "qwen3"] = "qwen2",
+    seed: int,
+    hidden: int = 64,
+    layers: int = 2,
+    heads: int = 4,
+) -> Any:
+    """A Qwen2ForCausalLM or Qwen3ForCausalLM with random weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 2),
+        head_dim=hidden // heads,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+    )
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def save_reader(reader: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a folder that transformers and vLLM both open."""
+    tokenizer.chat_template = CHAT_TEMPLATE
+    reader.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def save_checkpoint(thinker: Any, processor: Any, folder: Path, *, dtype: torch.dtype) -> None:

@@ -13,6 +13,7 @@ from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.objectives.cispo import cispo_token_loss
 from cogaudio_rl.objectives.grpo import grpo_token_loss
 from cogaudio_rl.objectives.gspo import gspo_token_loss
+from cogaudio_rl.objectives.inputs import importance_ratio, sequence_ratio
 from cogaudio_rl.objectives.reduce import constant_length_mean, sequence_mean, token_mean
 from cogaudio_rl.objectives.sapo import sapo_token_loss
 
@@ -38,8 +39,8 @@ class Objective:
     mean: Literal["sequence", "token", "constant_length"]
     divide_by_std: bool = True
     """Whether a group's advantages are divided by its standard deviation."""
-    needs_mask: bool = False
-    """Whether the loss of a token depends on its whole sequence."""
+    over_sequences: bool = False
+    """Whether there is one ratio for a sequence, and not one for each of its tokens."""
 
     def loss_per_token(
         self,
@@ -50,8 +51,21 @@ class Objective:
         **floats: float,
     ) -> Tensor:
         """``[B, T]`` losses, unreduced."""
-        masks = (mask_BT,) if self.needs_mask else ()
+        masks = (mask_BT,) if self.over_sequences else ()
         return self.token_loss(logprobs_BT, old_logprobs_BT, advantages_B, *masks, **floats)
+
+    def importance_weight(
+        self, old_BT: Tensor, sampler_BT: Tensor, mask_BT: Tensor, *, cap: float
+    ) -> Tensor:
+        """``min(pi_old / pi_sampler, cap)``, ``[B, T]``: what the gap between the engines is worth.
+
+        Truncated importance sampling; by tokens, or by whole sequences where the ratio is.
+        """
+        if self.over_sequences:
+            ratio_BT = sequence_ratio(old_BT, sampler_BT, mask_BT).expand_as(old_BT)
+        else:
+            ratio_BT = importance_ratio(old_BT, sampler_BT)
+        return ratio_BT.clamp(max=cap)
 
     def reduce(self, loss_BT: Tensor, mask_BT: Tensor, totals: Totals) -> Tensor:
         """One number; parts of a minibatch add up to the number of the whole."""
@@ -68,7 +82,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "sapo": Objective(token_loss=sapo_token_loss, mean="sequence"),
     "grpo": Objective(token_loss=grpo_token_loss, mean="sequence"),
     "dr_grpo": Objective(token_loss=grpo_token_loss, mean="constant_length", divide_by_std=False),
-    "gspo": Objective(token_loss=gspo_token_loss, mean="sequence", needs_mask=True),
+    "gspo": Objective(token_loss=gspo_token_loss, mean="sequence", over_sequences=True),
     "dapo": Objective(token_loss=grpo_token_loss, mean="token"),
     "cispo": Objective(token_loss=cispo_token_loss, mean="token"),
 }

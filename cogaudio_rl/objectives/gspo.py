@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cogaudio_rl.objectives.inputs import LOG_RATIO_LIMIT, advantage_column, log_ratio
+from cogaudio_rl.objectives.inputs import advantage_column, sequence_ratio
 
 
 def gspo_token_loss(
@@ -45,18 +45,9 @@ def gspo_token_loss(
         raise ValueError(f"clip_low must be in [0, 1], got {clip_low}")
     if not clip_high >= 0:
         raise ValueError(f"clip_high must be >= 0, got {clip_high}")
-    log_ratio_BT = log_ratio(logprobs_BT, old_logprobs_BT)
-    if mask_BT.shape != log_ratio_BT.shape:
-        raise ValueError(
-            f"mask_BT must have shape {tuple(log_ratio_BT.shape)}, got {tuple(mask_BT.shape)}"
-        )
-    inside_BT = mask_BT.bool()
-    tokens_B1 = inside_BT.sum(1, keepdim=True)
-    # Padding is replaced, not multiplied away: nan * 0 is nan.
-    summed_B1 = log_ratio_BT.masked_fill(~inside_BT, 0.0).sum(1, keepdim=True)
-    mean_B1 = summed_B1 / tokens_B1.clamp(min=1)
-    ratio_B1 = mean_B1.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    ratio_B1 = sequence_ratio(logprobs_BT, old_logprobs_BT, mask_BT)
     advantages_B1 = advantage_column(advantages_B, ratio_B1)
     clipped_B1 = ratio_B1.clamp(1 - clip_low, 1 + clip_high)
     loss_B1 = -torch.minimum(ratio_B1 * advantages_B1, clipped_B1 * advantages_B1)
-    return (loss_B1 * (tokens_B1 > 0)).expand_as(log_ratio_BT)
+    spoken_B1 = mask_BT.bool().any(1, keepdim=True)
+    return (loss_B1 * spoken_B1).expand_as(logprobs_BT)

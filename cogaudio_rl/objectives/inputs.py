@@ -58,6 +58,24 @@ def importance_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor) -> Tensor:
     return log_ratio_BT.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
+def sequence_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """``exp`` of the mean log-ratio over a sequence's tokens (arXiv 2507.18071, Eq. 7), ``[B, 1]``.
+
+    1 for a sequence without tokens. Raises ValueError as :func:`log_ratio`, and when ``mask_BT`` has
+    another shape.
+    """
+    log_ratio_BT = log_ratio(logprobs_BT, old_logprobs_BT)
+    if mask_BT.shape != log_ratio_BT.shape:
+        raise ValueError(
+            f"mask_BT must have shape {tuple(log_ratio_BT.shape)}, got {tuple(mask_BT.shape)}"
+        )
+    inside_BT = mask_BT.bool()
+    # Padding is replaced, not multiplied away: nan * 0 is nan.
+    summed_B1 = log_ratio_BT.masked_fill(~inside_BT, 0.0).sum(1, keepdim=True)
+    mean_B1 = summed_B1 / inside_BT.sum(1, keepdim=True).clamp(min=1)
+    return mean_B1.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+
+
 def advantage_column(advantages_B: Tensor, ratio_BT: Tensor) -> Tensor:
     """One advantage per sequence as a detached ``[B, 1]`` column of ``ratio_BT``'s dtype.
 

@@ -17,7 +17,7 @@ from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.generate import LocalSampler
 from cogaudio_rl.models.learner import LocalLearner
 from cogaudio_rl.models.policy import Policy
-from cogaudio_rl.ports import Ports
+from cogaudio_rl.ports import Ports, RolloutPorts
 from cogaudio_rl.rewards.judge import make_judge
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.sft import run_sft
@@ -33,7 +33,8 @@ class LocalBackend:
         # The order of a sum, and with it the last digit, depends on the number of threads.
         torch.set_num_threads(config.cluster.threads_per_learner)
         self._config = config
-        self._ports: Ports | None = None
+        self._rollout_ports: RolloutPorts | None = None
+        self._learner: LocalLearner | None = None
 
     def train_sft(
         self,
@@ -49,6 +50,7 @@ class LocalBackend:
         # LoRA's A is drawn when it is attached.
         torch.manual_seed(seed_for(self._config.seed, "lora", stage))
         policy = Policy.load(self._config.model)
+        policy.recompute_activations(self._config.model.gradient_checkpointing)
         if init is not None:
             policy.load_adapter(load_adapter(init))
         engine = LocalEngine(policy, gradient_clip=self._config.sft.gradient_clip)
@@ -67,14 +69,24 @@ class LocalBackend:
 
     def ports(self) -> Ports:
         """Sampler and learner hold a policy each, as they do on a cluster."""
-        if self._ports is None:
-            config = self._config
-            self._ports = Ports(
+        rollout = self.rollout_ports()
+        return Ports(sampler=rollout.sampler, judge=rollout.judge, learner=self.learner())
+
+    def rollout_ports(self) -> RolloutPorts:
+        """See :class:`cogaudio_rl.stages.pipeline.Backend`."""
+        config = self._config
+        if self._rollout_ports is None:
+            self._rollout_ports = RolloutPorts(
                 sampler=LocalSampler(Policy.load(config.model), config.model),
                 judge=make_judge(config.judge, config.rl.reward),
-                learner=LocalLearner(Policy.load(config.model), config),
             )
-        return self._ports
+        return self._rollout_ports
+
+    def learner(self) -> LocalLearner:
+        """See :class:`cogaudio_rl.stages.pipeline.Backend`."""
+        if self._learner is None:
+            self._learner = LocalLearner(Policy.load(self._config.model), self._config)
+        return self._learner
 
     def versions(self) -> dict[str, str]:
         """Versions of the packages that did the work."""
@@ -85,4 +97,4 @@ class LocalBackend:
 
     def close(self) -> None:
         """Nothing was started."""
-        self._ports = None
+        self._rollout_ports = self._learner = None

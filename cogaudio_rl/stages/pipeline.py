@@ -32,12 +32,14 @@ from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
-from cogaudio_rl.ports import Ports
+from cogaudio_rl.ports import Learner, Ports, RolloutPorts
 from cogaudio_rl.rl_checkpoints import RlCheckpoints
+from cogaudio_rl.rollout_file import write_rollouts
 from cogaudio_rl.run_folder import RunFolder
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.readiness import Readiness
 from cogaudio_rl.stages.rl import RlHooks, run_rl
+from cogaudio_rl.stages.rl_halves import rollouts_only, train_only
 from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
 from cogaudio_rl.stages.routes import RouteMix, route_prompts
 from cogaudio_rl.trace import FILE_NAME as TRACE
@@ -65,6 +67,14 @@ class Backend(Protocol):
 
     def ports(self) -> Ports:
         """Start sampler, judge and learner, or give those already running."""
+        ...
+
+    def rollout_ports(self) -> RolloutPorts:
+        """Sampler and judge alone."""
+        ...
+
+    def learner(self) -> Learner:
+        """The learner alone."""
         ...
 
     def versions(self) -> dict[str, str]:
@@ -174,20 +184,65 @@ class Pipeline:
         )
         canaries = tuple(route_prompts([utterances[0]], "both"))
         checkpoints = self.run.rl_checkpoints(keep=config.rl.keep_checkpoints)
-        with self._stage("stage3"), self.console.steps("stage3") as show:
+        with self._stage("stage3"), self._rl_hooks(config.rl.steps) as hooks:
+            asyncio.run(self._train_rl(utterances, init, canaries, checkpoints, hooks))
+        self.backend.save_trace(self.run.path / TRACE)
+
+    def rl_rollouts_only(self, init: Path | None = None) -> None:
+        """Roll out and judge with the stage II adapter, and keep all of it; nothing is trained."""
+        config, utterances = self.config, self.splits.rl
+        self.console.stage("stage III without training: rollouts and their rewards alone")
+        adapter = load_adapter(init or self.run.checkpoint("stage2"))
+        self.metrics.forget_after("stage3", 0)
+        with self._rl_hooks(config.rl.steps) as hooks:
+            asyncio.run(
+                rollouts_only(
+                    self.backend.rollout_ports(),
+                    adapter,
+                    UtteranceStream(utterances, config.seed),
+                    RouteMix(config.rl, config.seed),
+                    config.rl,
+                    seed=config.seed,
+                    hooks=hooks,
+                )
+            )
+        self.console.note(f"rollouts: {self.run.rollouts(1).parent}")
+
+    def rl_train_only(self, rollouts: Path, init: Path | None = None) -> None:
+        """Train on rollouts that another run saved; nothing is generated and nothing judged."""
+        files = sorted(rollouts.glob("*.jsonl"))
+        self.console.stage(f"stage III without rollouts: training on {len(files)} saved steps")
+        self.metrics.forget_after("stage3", 0)
+        with self._rl_hooks(len(files)) as hooks:
+            asyncio.run(
+                train_only(
+                    self.backend.learner(),
+                    init or self.run.checkpoint("stage2"),
+                    files,
+                    self.splits.rl,
+                    self.config.rl,
+                    hooks=hooks,
+                )
+            )
+
+    @contextmanager
+    def _rl_hooks(self, steps: int) -> Iterator[RlHooks]:
+        """What the loop does at its marks, in this run's folder and before the user's eyes."""
+        checkpoints = self.run.rl_checkpoints(keep=self.config.rl.keep_checkpoints)
+        with self.console.steps("stage3") as show:
 
             def log(step: int, values: Mapping[str, float]) -> None:
                 self.metrics.log("stage3", step, values)
-                show(step, config.rl.steps, values)
+                show(step, steps, values)
 
             def ready(readiness: Readiness) -> None:
                 self.console.note(readiness.line(), warn=not readiness.ready)
                 self.run.update_state(ready_for_rl=readiness.ready)
 
-            hooks = RlHooks(
+            yield RlHooks(
                 log=log,
-                rollouts=lambda step, groups, scores: self.run.write_rollouts(
-                    f"stage3-{step:05d}", groups, scores
+                rollouts=lambda step, groups, scores: write_rollouts(
+                    self.run.rollouts(step), groups, scores
                 ),
                 ready=ready,
                 trained=self.run.trained,
@@ -196,8 +251,6 @@ class Pipeline:
                     folder, step=step, state=state, reward=reward
                 ),
             )
-            asyncio.run(self._train_rl(utterances, init, canaries, checkpoints, hooks))
-        self.backend.save_trace(self.run.path / TRACE)
 
     async def _train_rl(
         self,
@@ -272,7 +325,7 @@ class Pipeline:
         advance: Callable[[int, int], None],
     ) -> ModelResult:
         """One model's answers; its adapter stays published until the next one's."""
-        sampler = self.backend.ports().sampler
+        sampler = self.backend.rollout_ports().sampler
         await sampler.publish(load_adapter(folder) if folder else None)
         return await evaluate(
             sampler,

@@ -8,6 +8,7 @@ the sampler does not run the policy that is being trained, and the run stops.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from cogaudio_rl.errors import PublishError
@@ -15,20 +16,36 @@ from cogaudio_rl.ports import Learner, Sampler
 from cogaudio_rl.types import Prompt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The version now sampled from, and how far its canary's log-probs were from the learner's."""
+    """The version now sampled from, and what handing it over took."""
 
     version: int
     canary_gap: float
+    """How far the canary's log-probs were from the learner's."""
+    bytes: int
+    """Size of what was handed over: the adapter, never the model."""
+    seconds: float
+    """From the learner's weights to samplers that use them."""
+    canary_seconds: float
+
+    def metrics(self) -> dict[str, float]:
+        return {
+            "policy/canary_gap": self.canary_gap,
+            "publish/bytes": float(self.bytes),
+            "time/publish_ms": 1e3 * self.seconds,
+            "time/canary_ms": 1e3 * self.canary_seconds,
+        }
 
 
 async def publish(
     learner: Learner, sampler: Sampler, canaries: tuple[Prompt, ...], *, tolerance: float
 ) -> Published:
     """Hand over the adapter and compare canary log-probs; raises PublishError when they differ."""
+    started = time.perf_counter()
     adapter = await learner.adapter()
     await sampler.publish(adapter)
+    handed_over = time.perf_counter()
     groups = await sampler.sample(canaries, n=1, temperature=0.0, seed=adapter.version)
     for group in groups:
         seen = group.rollouts[0].policy_version
@@ -48,4 +65,10 @@ async def publish(
             f"by {gap:.3g}, more than rl.canary_tolerance={tolerance:g}; the sampler does not run "
             "the adapter that was published"
         )
-    return Published(version=adapter.version, canary_gap=gap)
+    return Published(
+        version=adapter.version,
+        canary_gap=gap,
+        bytes=adapter.num_bytes,
+        seconds=handed_over - started,
+        canary_seconds=time.perf_counter() - handed_over,
+    )

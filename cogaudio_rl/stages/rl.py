@@ -12,6 +12,7 @@ steps overlapping.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,14 +26,13 @@ from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.errors import RunError
 from cogaudio_rl.objectives import get_objective
 from cogaudio_rl.objectives.advantage import group_advantages
-from cogaudio_rl.ports import Ports
+from cogaudio_rl.ports import Ports, RolloutPorts
+from cogaudio_rl.rollout_file import Scores
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.publish import Published, publish
 from cogaudio_rl.stages.readiness import Readiness, measure_readiness
 from cogaudio_rl.stages.routes import RouteMix, route_prompts
 from cogaudio_rl.types import Group, Prompt, Route, Sample, Score, Unscored
-
-Scores = Sequence[Sequence[Score | Unscored]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +94,7 @@ async def run_rl(
     for step in range(start, config.steps + 1):
         prompts_P = mix.prompts(stream.next(config.utterances_per_step), step)
         batch = await collect(ports, step, prompts_P, stream.state(), config, seed)
+        batch = await refill(ports, batch, stream, mix, config, seed)
         published = await learn(ports, batch, published, canaries, config, mix, hooks)
 
 
@@ -117,7 +118,7 @@ async def open_loop(
 
 
 async def collect(
-    ports: Ports,
+    ports: RolloutPorts,
     step: int,
     prompts_P: Sequence[Prompt],
     stream_state: Mapping[str, Any],
@@ -152,6 +153,42 @@ async def collect(
     )
 
 
+async def refill(
+    ports: RolloutPorts,
+    batch: Batch,
+    stream: UtteranceStream,
+    mix: RouteMix,
+    config: RlConfig,
+    seed: int,
+) -> Batch:
+    """Ask further utterances until as many groups can teach as were asked for, or rounds are over."""
+    wanted = len(batch.groups_P)
+    for number in range(config.refill_rounds):
+        missing = wanted - _teaching(batch, config)
+        if missing <= 0:
+            break
+        utterances = stream.next(math.ceil(config.utterances_per_step * missing / wanted))
+        prompts_P = mix.prompts(utterances, batch.step)
+        more = await collect(
+            ports, batch.step, prompts_P, stream.state(), config, seed_for(seed, "refill", number)
+        )
+        batch = Batch(
+            step=batch.step,
+            groups_P=[*batch.groups_P, *more.groups_P],
+            scores_PG=[*batch.scores_PG, *more.scores_PG],
+            stream_state=more.stream_state,
+            seconds={k: batch.seconds[k] + more.seconds[k] for k in batch.seconds},
+        )
+    return batch
+
+
+def _teaching(batch: Batch, config: RlConfig) -> int:
+    """Groups that an update can learn something from."""
+    newest = max(r.policy_version for g in batch.groups_P for r in g.rollouts)
+    samples, _ = to_samples(batch.groups_P, batch.scores_PG, config, newest=newest)
+    return len({s.prompt.id for s in samples})
+
+
 async def learn(
     ports: Ports,
     batch: Batch,
@@ -175,7 +212,7 @@ async def learn(
             published = await publish(
                 ports.learner, ports.sampler, canaries, tolerance=config.canary_tolerance
             )
-        metrics |= dict(update.metrics) | {"policy/canary_gap": published.canary_gap}
+        metrics |= dict(update.metrics) | published.metrics()
     metrics |= {"policy/version": float(published.version)}
     hooks.trained(step, list(dict.fromkeys(s.prompt.id for s in samples)))
     hooks.log(step, metrics | dict(batch.seconds) | timer.seconds)
@@ -244,11 +281,14 @@ def to_samples(
 
 
 def staleness(samples: Sequence[Sample], newest: int) -> dict[str, float]:
-    """How many versions behind ``newest`` the samples were generated."""
+    """How many versions behind ``newest`` the samples were begun, and how many of them went on under a
+    policy that was published meanwhile."""
     if not samples:
         return {}
     behind = [newest - s.rollout.policy_version for s in samples]
+    interrupted = sum(s.rollout.last_version > s.rollout.policy_version for s in samples)
     return {
+        "policy/interrupted_share": interrupted / len(samples),
         "policy/staleness_mean": sum(behind) / len(behind),
         "policy/staleness_max": float(max(behind)),
     }

@@ -121,6 +121,68 @@ def test_rollouts_carry_the_version_that_was_published(
         assert {r.policy_version for r in group.rollouts} == {version}
 
 
+@torch.no_grad()
+def logprobs_after_a_swap(
+    policy: Policy, prompt: Prompt, ids: tuple[int, ...], before: Adapter, after: Adapter, at: int
+) -> list[float]:
+    """transformers' own: tokens from ``at`` on by ``after``, over what ``before`` left in the cache."""
+    from transformers import DynamicCache
+
+    part, inner, cache = policy.sequence(prompt, ids), policy.inner(), DynamicCache()
+    whole = torch.tensor([[*part.prompt_ids, *ids]])
+    embeddings = policy.embed(whole, part.audio)
+    turn = len(part.prompt_ids) + at - 1
+    hidden = []
+    for adapter, begin, end in ((before, 0, turn), (after, turn, whole.shape[1] - 1)):
+        policy.load_adapter(adapter)
+        out = inner.model(
+            inputs_embeds=embeddings[:, begin:end],
+            position_ids=torch.arange(begin, end)[None, None].expand(3, 1, -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden.append(out.last_hidden_state)
+    logits = inner.lm_head(torch.cat(hidden, dim=1)).float()[0, len(part.prompt_ids) - 1 :]
+    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0].tolist()
+
+
+def test_a_rollout_under_way_goes_on_under_what_is_published_meanwhile(
+    worker: RolloutWorker,
+    policy: Policy,
+    prompts: list[Prompt],
+    adapters: list[Adapter],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each token keeps the version that said it, and that version's log-prob."""
+    worker.publish(adapters[0])
+    step, made = worker._step, 0
+
+    def publish_before_the_sixth_token() -> None:
+        nonlocal made
+        if made == 5:
+            worker._publish(adapters[1])
+        made += 1
+        step()
+
+    monkeypatch.setattr(worker, "_step", publish_before_the_sixth_token)
+    groups = worker.sample(prompts, n=2, temperature=1.0, seed=5)
+    monkeypatch.undo()
+    long = [(g.prompt, r) for g in groups for r in g.rollouts if len(r.token_ids) > 5]
+    assert len(long) > 5
+    for prompt, rollout in long:
+        assert (rollout.policy_version, rollout.later_versions) == (1, ((2, 5),))
+        assert rollout.last_version == 2
+        expected = logprobs_after_a_swap(
+            policy, prompt, rollout.token_ids, adapters[0], adapters[1], 5
+        )
+        worst = max(abs(a - b) for a, b in zip(expected, rollout.logprobs, strict=True))
+        assert worst < TOLERANCE
+    # What is asked next knows nothing of the old policy.
+    fresh = worker.sample(prompts, n=1, temperature=1.0, seed=5)
+    assert gap(policy, adapters[1], fresh) < TOLERANCE
+    assert {r.later_versions for g in fresh for r in g.rollouts} == {()}
+
+
 def test_an_adapter_under_other_names_is_refused_and_the_old_one_stays(
     worker: RolloutWorker, prompts: list[Prompt], adapters: list[Adapter]
 ) -> None:

@@ -200,3 +200,29 @@ def test_a_judge_that_is_down_is_found_before_the_start(corpus: Path, backbone: 
         line = refused(sft(corpus, backbone, *judge, "judge.max_attempts=1"))
     assert url in line
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("cluster.gpus_per_learner=1", "2 GPU are needed and 0 are free on 1 node(s)"),
+        ("cluster.cpus_per_rollout=500", "CPU are needed"),
+    ],
+)
+def test_workers_that_do_not_fit_are_named_before_the_start(
+    override: str, why: str, corpus: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    line = refused(sft(corpus, backbone, "cluster.backend=ray", override))
+    assert why in line
+    assert "cluster.address" in line
+    assert not Path("run").exists()
+
+
+def test_rollouts_that_are_not_there(tmp_path: Path) -> None:
+    line = refused(cogaudio("rl", "--debug-train-only", str(tmp_path / "none")))
+    assert "none' holds no *.jsonl" in line
+    line = refused(
+        cogaudio("rl", "--debug-rollouts-only", "--debug-train-only", str(tmp_path / "none"))
+    )
+    assert "exclude each other" in line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from clusters.memory import GIB, RoleMemory, estimate
 from clusters.model_size import KNOWN, AudioSize, ModelSize, TextSize, VisionSize, read_size
 from cogaudio_rl.config import load_config
 from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.models import tiny
 
 SMALL: dict[str, Any] = {
     "text_config": {
@@ -42,6 +43,8 @@ SMALL: dict[str, Any] = {
     },
 }
 
+OMNI: dict[str, Any] = {"architectures": ["Qwen2_5OmniModel"], "thinker_config": SMALL}
+
 
 @pytest.fixture(scope="module")
 def thinker() -> Any:
@@ -60,7 +63,9 @@ def counted(module: Any) -> int:
 
 
 def test_counts_equal_the_real_architecture(thinker: Any) -> None:
-    size = read_size({"thinker_config": SMALL})
+    size = read_size(OMNI)
+    assert size.audio is not None
+    assert size.vision is not None
     assert size.text.parameters == counted(thinker.model) + counted(thinker.lm_head)
     assert size.audio.parameters == counted(thinker.audio_tower)
     assert size.vision.parameters == counted(thinker.visual)
@@ -74,16 +79,24 @@ def test_lora_count_equals_peft(thinker: Any) -> None:
     with torch.device("meta"):
         adapted = get_peft_model(thinker, LoraConfig(r=8, target_modules=LORA_TARGETS))
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    assert read_size({"thinker_config": SMALL}).text.lora_parameters(8) == trainable
+    assert read_size(OMNI).text.lora_parameters(8) == trainable
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+def test_a_reader_s_count_equals_the_real_architecture(family: Literal["qwen2", "qwen3"]) -> None:
+    tokenizer = tiny.build_tokenizer(["some words"], vocab_size=400)
+    reader = tiny.build_reader(tokenizer, family=family, seed=0, hidden=48, heads=4)
+    size = read_size(reader.config.to_dict() | {"architectures": [type(reader).__name__]})
+    assert size.audio is None
+    assert size.sampler_parameters == size.learner_parameters == counted(reader)
 
 
 def test_the_7b_has_the_published_size() -> None:
     size = KNOWN["Qwen2.5-Omni-7B"]
     assert size == ModelSize(text=TextSize(), audio=AudioSize(), vision=VisionSize())
     assert size.text.parameters == pytest.approx(7.6e9, rel=0.01)
-    assert size.audio.parameters == pytest.approx(0.64e9, rel=0.01)
-    thinker = size.text.parameters + size.audio.parameters + size.vision.parameters
-    assert thinker == 8_931_813_888  # the weights of the thinker in the public checkpoint
+    assert size.learner_parameters == pytest.approx(8.25e9, rel=0.01)
+    assert size.sampler_parameters == 8_931_813_888  # the public thinker
 
 
 def of(role: Role, *overrides: str) -> RoleMemory:

@@ -131,7 +131,7 @@ def test_other_formats_are_taken_as_they_are_and_told_once(
     write_sine(tmp_path / "03a02Wa.wav", rate_hz=96_000)
     with caplog.at_level(logging.WARNING):
         found = read_emodb(tmp_path, MIX, 0)
-    assert [(u.audio.sample_rate_hz, u.audio.num_samples) for u in found] == [
+    assert [(u.clip.sample_rate_hz, u.clip.num_samples) for u in found] == [
         (8_000, 4_000),
         (96_000, 48_000),
         (96_000, 48_000),
@@ -163,7 +163,7 @@ def test_real_recordings(tmp_path: Path) -> None:
     assert len({u.speaker for u in splits.train}) == 5
     assert len({u.speaker for u in splits.test}) == 2
     assert {u.emotion for u in splits.train} == set(LETTERS.values())
-    assert {u.audio.seconds for u in (*splits.train, *splits.test)} == {2.0}
+    assert {u.clip.seconds for u in (*splits.train, *splits.test)} == {2.0}
     depths = Counter(u.annotation.depth for u in splits.train if u.annotation)
     assert set(depths) == {2, 3, 4}
     write_manifest(tmp_path / "m.jsonl", splits.train)

@@ -70,14 +70,14 @@ def test_emotions_and_intensities_are_balanced(corpus: LimeMini) -> None:
 
 def test_nothing_a_model_reads_names_the_emotion(corpus: LimeMini) -> None:
     for utterance in (*corpus.train, *corpus.chinese):
-        for text in (utterance.id, utterance.audio.path, utterance.transcript):
+        for text in (utterance.id, utterance.clip.path, utterance.transcript):
             assert utterance.emotion not in Path(text).name.lower()
 
 
 def test_the_same_words_sound_different_in_each_emotion(corpus: LimeMini) -> None:
     loudness: dict[str, list[float]] = defaultdict(list)
     for utterance in (*corpus.train, *corpus.rl, *corpus.test):
-        sound, _ = check.read_audio(utterance.audio.path)
+        sound, _ = check.read_audio(utterance.clip.path)
         loudness[utterance.emotion].append(float((sound**2).mean() ** 0.5))
     mean = {emotion: sum(found) / len(found) for emotion, found in loudness.items()}
     assert mean["angry"] > 1.5 * mean["neutral"] > 1.5 * 1.5 * mean["sad"]
@@ -119,7 +119,7 @@ def test_another_seed_is_another_corpus_of_the_same_families(tmp_path: Path) -> 
 
 
 def sounds(utterances: tuple[Utterance, ...]) -> list[bytes]:
-    return [Path(u.audio.path).read_bytes() for u in utterances]
+    return [Path(u.clip.path).read_bytes() for u in utterances]
 
 
 def test_stats_say_what_is_in_it(corpus: LimeMini, folder: Path) -> None:
@@ -130,7 +130,7 @@ def test_stats_say_what_is_in_it(corpus: LimeMini, folder: Path) -> None:
     assert train["by_emotion_and_intensity"]["fear"] == {"low": 2, "mid": 2, "high": 2}
     assert sum(train["by_depth"].values()) == 42
     assert train["hours"] == pytest.approx(
-        sum(u.audio.seconds for u in corpus.train) / 3600, abs=1e-4
+        sum(u.clip.seconds for u in corpus.train) / 3600, abs=1e-4
     )
 
 

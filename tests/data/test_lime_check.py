@@ -38,7 +38,7 @@ def change(split: Split, index: int, **changes: object) -> Split:
 
 def lasting(num_samples: int) -> Callable[[Split], Split]:
     def make(split: Split) -> Split:
-        audio = dataclasses.replace(split[0].audio, num_samples=num_samples)
+        audio = dataclasses.replace(split[0].clip, num_samples=num_samples)
         return change(split, 0, audio=audio)
 
     return make

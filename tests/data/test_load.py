@@ -101,21 +101,21 @@ def test_voices_in_two_splits_are_refused_for_lime(tmp_path: Path) -> None:
 
 def test_missing_audio_is_named_before_anything_runs(tmp_path: Path) -> None:
     corpus = a_corpus(tmp_path)
-    Path(corpus["test"][0].audio.path).unlink()
+    Path(corpus["test"][0].clip.path).unlink()
     with pytest.raises(DataError, match=r"u2\.wav' does not exist"):
         load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
 
 
 def test_unreadable_audio_is_named_before_anything_runs(tmp_path: Path) -> None:
     corpus = a_corpus(tmp_path)
-    Path(corpus["rl"][0].audio.path).write_bytes(b"RIFF, and then nothing")
+    Path(corpus["rl"][0].clip.path).write_bytes(b"RIFF, and then nothing")
     with pytest.raises(DataError, match=r"u1\.wav' cannot be read"):
         load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
 
 
 def test_audio_that_is_not_what_its_manifest_says_is_named(tmp_path: Path) -> None:
     corpus = a_corpus(tmp_path)
-    write_sine(Path(corpus["train"][0].audio.path), seconds=1.0)
+    write_sine(Path(corpus["train"][0].clip.path), seconds=1.0)
     expected = r"16000 samples at 16000 Hz, but its manifest says 8000 samples"
     with pytest.raises(DataError, match=expected):
         load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)

@@ -58,7 +58,7 @@ def test_what_is_written_is_read_back(
     folder = tmp_path_factory.mktemp("round-trip")
     placed = [
         dataclasses.replace(
-            u, audio=dataclasses.replace(u.audio, path=str(folder / "audio" / "a.wav"))
+            u, audio=dataclasses.replace(u.clip, path=str(folder / "audio" / "a.wav"))
         )
         for u in corpus
     ]
@@ -72,7 +72,7 @@ def test_audio_paths_are_relative_so_that_a_corpus_can_move(tmp_path: Path) -> N
     assert json.loads((here / "m.jsonl").read_text())["audio"]["path"] == "audio/a.wav"
     there = here.rename(tmp_path / "there")
     (read,) = read_manifest(there / "m.jsonl")
-    assert read.audio.path == str(there / "audio" / "a.wav")
+    assert read.clip.path == str(there / "audio" / "a.wav")
 
 
 def test_writing_streams_and_reading_streams(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_a_template_without_sound_is_named(policy: Policy) -> None:
     class Deaf:
         tokenizer = policy.tokenizer
         audio_token = "<|AUDIO|>"
+        feature_extractor = None
 
         def apply_chat_template(self, *_args: object, **_options: object) -> str:
             return "no sound here"
@@ -63,5 +64,8 @@ def test_a_template_without_sound_is_named(policy: Policy) -> None:
 
 
 def test_a_folder_without_processor_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"'nowhere' holds no config\.json"):
+        open_processor(tmp_path, name="nowhere")
+    (tmp_path / "config.json").write_text('{"architectures": ["Qwen2_5OmniModel"]}', "utf-8")
     with pytest.raises(CheckpointError, match="'nowhere' cannot be loaded"):
         open_processor(tmp_path, name="nowhere")

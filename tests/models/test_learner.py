@@ -71,6 +71,26 @@ def test_micro_batches_change_nothing(checkpoint: Path, samples: list[Sample]) -
     assert a == pytest.approx(b, rel=1e-3, abs=2e-5)  # logprob_gap is rounding itself
 
 
+def test_recomputing_activations_changes_nothing_and_does_recompute(
+    checkpoint: Path, samples: list[Sample]
+) -> None:
+    metrics, calls = [], []
+    for recompute in (False, True):
+        config = make_config(checkpoint)
+        model = config.model.model_copy(update={"gradient_checkpointing": recompute})
+        learner, count = learner_for(config.model_copy(update={"model": model})), [0]
+
+        def counted(*_: object, count: list[int] = count) -> None:
+            count[0] += 1
+
+        # Of what is inside the block, and at its begin: recomputation stops where it has enough.
+        learner.policy.inner().model.layers[0].mlp.register_forward_pre_hook(counted)
+        metrics.append(learner.update(samples))
+        calls.append(count[0])
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5, abs=1e-7)
+    assert calls[1] == 2 * calls[0]
+
+
 def test_same_seed_same_last_digit(checkpoint: Path, samples: list[Sample]) -> None:
     runs = []
     for _ in range(2):

@@ -33,7 +33,7 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 def whole_model_logprobs(policy: Policy, prompt: Prompt, answer: tuple[int, ...]) -> torch.Tensor:
     """transformers' own forward on the processor's own inputs, padded to 30 s."""
-    sound, _ = read_audio(prompt.utterance.audio.path)
+    sound, _ = read_audio(prompt.utterance.clip.path)
     inputs = policy.processor(
         text=[policy.prompt_text(prompt.route)], audio=[sound], sampling_rate=16_000,
         return_tensors="pt",
@@ -41,7 +41,7 @@ def whole_model_logprobs(policy: Policy, prompt: Prompt, answer: tuple[int, ...]
     said = torch.tensor([answer])
     ids = torch.cat([inputs["input_ids"], said], dim=1)
     with torch.no_grad():
-        logits = policy.thinker(
+        logits = policy.peft_model(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             input_features=inputs["input_features"],
@@ -71,7 +71,7 @@ def test_short_padding_changes_no_bit_of_the_frames(
     policy: Policy, utterances: list[Utterance]
 ) -> None:
     for utterance in utterances:
-        sound, _ = read_audio(utterance.audio.path)
+        sound, _ = read_audio(utterance.clip.path)
         whole = policy.processor.feature_extractor(
             sound, sampling_rate=16_000, return_tensors="np", return_attention_mask=True
         )

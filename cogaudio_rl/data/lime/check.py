@@ -83,9 +83,9 @@ def check_text_leak(name: str, utterances: Sequence[Utterance]) -> None:
 def check_durations(utterances: Sequence[Utterance]) -> None:
     """No utterance is too short to be a sentence, and none was cut off at the longest length."""
     for utterance in utterances:
-        if not MIN_SECONDS <= utterance.audio.seconds < MAX_SECONDS:
+        if not MIN_SECONDS <= utterance.clip.seconds < MAX_SECONDS:
             raise DataError(
-                f"utterance {utterance.id!r} lasts {utterance.audio.seconds:.2f} s;"
+                f"utterance {utterance.id!r} lasts {utterance.clip.seconds:.2f} s;"
                 f" expected {MIN_SECONDS} to {MAX_SECONDS} s"
             )
 
@@ -93,7 +93,7 @@ def check_durations(utterances: Sequence[Utterance]) -> None:
 def check_clipping(utterances: Sequence[Utterance]) -> None:
     """No utterance is clipped out of shape; reads all audio."""
     for utterance in utterances:
-        sound, _ = read_audio(utterance.audio.path)
+        sound, _ = read_audio(utterance.clip.path)
         share = float(np.mean(np.abs(sound) >= 0.999))
         if share > MAX_CLIPPED_SHARE:
             raise DataError(

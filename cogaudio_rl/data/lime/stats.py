@@ -15,7 +15,7 @@ def describe(utterances: Sequence[Utterance]) -> dict[str, Any]:
     depths = Counter(u.annotation.depth for u in utterances if u.annotation is not None)
     return {
         "utterances": len(utterances),
-        "hours": round(sum(u.audio.seconds for u in utterances) / 3600, 4),
+        "hours": round(sum(u.clip.seconds for u in utterances) / 3600, 4),
         "families": len({u.text_id for u in utterances}),
         "scenarios": len({u.scenario for u in utterances}),
         "voices": sorted({u.speaker for u in utterances}),

@@ -1,4 +1,4 @@
-"""What each of two processes does in the DeepSpeed test; importable, so that it can be spawned."""
+"""What each process does in the DeepSpeed test; importable, so that it can be spawned."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from cogaudio_rl.config import Config, SftStageConfig
-from cogaudio_rl.types import Sample, Utterance
+from cogaudio_rl.types import Group, Sample, Utterance
 
 
 def rank_main(
     rank: int,
+    world_size: int,
     master: str,
     config: Config,
     samples: list[Sample],
@@ -28,7 +29,7 @@ def rank_main(
     from cogaudio_rl.models.policy import Policy
     from cogaudio_rl.stages.sft import run_sft
 
-    worker = LearnerWorker(config, rank, 2)
+    worker = LearnerWorker(config, rank, world_size)
     worker.connect(master)
     updates = [worker.update(samples)]
     worker.save(folder / "checkpoint")
@@ -44,13 +45,20 @@ def rank_main(
         policy, engine, utterances, stage, config.sft, stage="s", seed=config.seed,
         log=lambda _step, _total, metrics: losses.append(metrics["sft/loss"]),
     )  # fmt: skip
+    with engine.whole():
+        sft_adapter = policy.adapter(0)
     found: dict[str, Any] = {
         "updates": [dict(u.metrics) for u in updates],
         "versions": [u.policy_version for u in updates],
         "again": dict(again.metrics),
         "adapter": through,
         "adapter_again": worker.adapter(),
+        "logprobs": worker.logprobs([_group(s) for s in samples]),
         "sft_losses": losses,
-        "sft_adapter": policy.adapter(0),
+        "sft_adapter": sft_adapter,
     }
     torch.save(found, folder / f"rank{rank}.pt")
+
+
+def _group(sample: Sample) -> Group:
+    return Group(prompt=sample.prompt, rollouts=(sample.rollout,))
