@@ -49,7 +49,7 @@ def _tokenizer() -> Any:
 def make_reader(folder: Path, family: Literal["qwen2", "qwen3"] = "qwen2") -> Path:
     """A backbone that only reads: random weights, the same tokenizer as the thinker's."""
     tokenizer = _tokenizer()
-    reader = tiny.build_reader(tokenizer, family=family, seed=0, hidden=32, heads=2)
+    reader = tiny.build_reader(tokenizer, family=family, seed=0, hidden=64, heads=2)
     _enliven(reader)
     tiny.save_reader(reader, tokenizer, folder)
     return folder

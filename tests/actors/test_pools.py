@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actors.crew import Crew, gather
-from actors.pools import SamplerPool, deal
+from actors.pools import GENERATE, SamplerPool, deal
 from cogaudio_rl.config import ClusterConfig
 from cogaudio_rl.errors import ConfigError, DataError, WaitTimeout, WorkerDied
 from cogaudio_rl.types import (
@@ -111,7 +111,7 @@ def spawn() -> Iterator[Any]:
     import ray
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-    remote = ray.remote(EchoWorker)
+    remote = ray.remote(concurrency_groups={GENERATE: 1})(EchoWorker)
     yield lambda: remote.options(num_cpus=0).remote()
     ray.shutdown()
 

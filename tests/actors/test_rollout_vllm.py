@@ -157,23 +157,27 @@ def test_a_rollout_under_way_goes_on_under_what_is_published_meanwhile(
     worker.publish(adapters[0])
     step, made = worker._step, 0
 
-    def publish_before_the_sixth_token() -> None:
+    def publish_before_the_sixth_step() -> None:
         nonlocal made
         if made == 5:
             worker._publish(adapters[1])
         made += 1
         step()
 
-    monkeypatch.setattr(worker, "_step", publish_before_the_sixth_token)
+    monkeypatch.setattr(worker, "_step", publish_before_the_sixth_step)
     groups = worker.sample(prompts, n=2, temperature=1.0, seed=5)
     monkeypatch.undo()
-    long = [(g.prompt, r) for g in groups for r in g.rollouts if len(r.token_ids) > 5]
-    assert len(long) > 5
-    for prompt, rollout in long:
-        assert (rollout.policy_version, rollout.later_versions) == (1, ((2, 5),))
-        assert rollout.last_version == 2
+    said = [(g.prompt, r) for g in groups for r in g.rollouts]
+    # Those that had to wait for a place began after it.
+    assert {r.policy_version for _, r in said} == {1, 2}
+    swapped = [(p, r) for p, r in said if r.later_versions]
+    assert len(swapped) > 5
+    for prompt, rollout in swapped:
+        ((version, at),) = rollout.later_versions
+        assert (rollout.policy_version, version, rollout.last_version) == (1, 2, 2)
+        assert 1 <= at <= 5
         expected = logprobs_after_a_swap(
-            policy, prompt, rollout.token_ids, adapters[0], adapters[1], 5
+            policy, prompt, rollout.token_ids, adapters[0], adapters[1], at
         )
         worst = max(abs(a - b) for a, b in zip(expected, rollout.logprobs, strict=True))
         assert worst < TOLERANCE
