@@ -143,6 +143,7 @@ def write_parity(trainer: Any, world: Path) -> None:
             if parameter.requires_grad and "lora_B" in name:
                 parameter.normal_(0.0, 0.02, generator=generator)
     model.train()
+    trainer.current_gradient_accumulation_steps = 1  # else set by the first training step
     raw = next(iter(trainer.get_train_dataloader()))
     inputs = trainer._generate_and_score_completions(raw)
     # The ratio at a first update is 1 and the gate does nothing: move the old log-probs away.
