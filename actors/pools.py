@@ -87,6 +87,21 @@ class SamplerPool:
             for listener in listeners:
                 listener.cancel()
 
+    async def probe(self, prompts_P: Sequence[Prompt]) -> list[Group]:
+        """See :class:`cogaudio_rl.ports.Sampler`; one engine after another."""
+        answers = await asyncio.gather(
+            *(
+                self._crew.call(
+                    worker,
+                    lambda handle: handle.probe.remote(list(prompts_P)),
+                    timeout_s=self._timeout_s,
+                    what=f"the canary of rollout worker {worker}",
+                )
+                for worker in range(len(self._crew))
+            )
+        )
+        return [group for groups in answers for group in groups]
+
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
     ) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,20 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.describe import describe
+from actors.weights import EngineWeights, LoraKernels, MergedWeights
 from cogaudio_rl.config import ClusterConfig, Config
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
-from cogaudio_rl.errors import ConfigError, InputError, PublishError, RunError
+from cogaudio_rl.errors import InputError, RunError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 from cogaudio_rl.models.chat import Chat, open_processor
-from cogaudio_rl.models.checkpoint import for_vllm, save_adapter
+from cogaudio_rl.ports import PROBE_TOKENS
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
 
 T = TypeVar("T")
 Sound = npt.NDArray[np.float32]
 
-_VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-_LORA_ID = 1
 _BAN = -100.0
 _HEARING = {
     "limit_mm_per_prompt": {"audio": 1, "image": 0, "video": 0},
@@ -57,9 +54,12 @@ class RolloutWorker:
             Route.DIRECT: config.model.max_new_tokens_direct,
         }
         self._llm: Any = self._do(lambda: self._open(folder))
+        self._weights: EngineWeights = (
+            MergedWeights(self._llm, config.model, self._architecture, folder)
+            if _merges(config.cluster)
+            else LoraKernels(self._llm, config.model, self._architecture)
+        )
         self._lora: Any = None
-        self._adapter: Adapter | None = None
-        self._loads = 0
         self._version = 0
         self._do(lambda: self._llm.llm_engine.set_weight_version("0"))
 
@@ -77,14 +77,12 @@ class RolloutWorker:
             seed=config.seed,
             max_model_len=config.cluster.max_model_len,
             max_num_seqs=config.cluster.max_num_seqs,
-            enable_lora=True,
-            max_loras=1,
-            max_lora_rank=_served_rank(config.model.lora.r),
             # "vllm" keeps the checkpoint's own sampling defaults and extra end tokens out.
             generation_config="vllm",
             # The learner trains on log-probs before bans and temperature.
             logprobs_mode="raw_logprobs",
             **(_HEARING if self._architecture.hears else {}),
+            **({} if _merges(config.cluster) else LoraKernels.options(config.model)),
             **_device_options(config.cluster),
         )
 
@@ -108,6 +106,24 @@ class RolloutWorker:
         Raises DataError for audio that cannot be read, InputError for a clip that leaves no room to
         answer, RunError when vLLM expands a clip to another number of tokens than the learner does.
         """
+        limits = [self._limits[prompt.route] for prompt in prompts]
+        yield from self._groups(prompts, limits, n=n, temperature=temperature, seed=seed)
+
+    def probe(self, prompts: Sequence[Prompt]) -> list[Group]:
+        """The first few greedy tokens for each prompt; for the canary."""
+        limits = [PROBE_TOKENS] * len(prompts)
+        found = dict(self._groups(prompts, limits, n=1, temperature=0.0, seed=0))
+        return [found[i] for i in range(len(prompts))]
+
+    def _groups(
+        self,
+        prompts: Sequence[Prompt],
+        limits: Sequence[int],
+        *,
+        n: int,
+        temperature: float,
+        seed: int,
+    ) -> Iterator[tuple[int, Group]]:
         from vllm import SamplingParams
 
         bans = dict.fromkeys(self._chat.banned_ids, _BAN)
@@ -116,12 +132,12 @@ class RolloutWorker:
                 n=n,
                 temperature=temperature,
                 seed=seed_for(seed, prompt.id),
-                max_tokens=self._limits[prompt.route],
+                max_tokens=limit,
                 logprobs=0,
                 logit_bias=bans,
                 detokenize=False,
             )
-            for prompt in prompts
+            for prompt, limit in zip(prompts, limits, strict=True)
         ]
         for i, answer in self._generate(prompts, (), params):
             rollouts = tuple(self._rollout(output) for output in answer.outputs)
@@ -242,60 +258,20 @@ class RolloutWorker:
         """Sample with this adapter from now on; None is the bare base, version 0.
 
         What is being generated goes on under it, from its next token. Raises PublishError when the
-        engine does not hold exactly this adapter, all of it in place; it then holds the old one.
+        engine has no place for all of it; it then answers with the old one.
         """
         self._do(lambda: self._publish(adapter))
 
     def _publish(self, adapter: Adapter | None) -> None:
         engine = self._llm.llm_engine
-        try:
-            lora = self._load(adapter)
-        except PublishError:
-            self._load(self._adapter)
-            raise
-        self._lora, self._adapter = lora, adapter
+        self._lora = self._weights.put(adapter)
         self._version = 0 if adapter is None else adapter.version
         engine.set_weight_version(str(self._version))
-        wanted = set() if adapter is None else {_LORA_ID}
-        if set(engine.list_loras()) != wanted:
-            raise PublishError(
-                f"the engine lists adapters {sorted(engine.list_loras())} after publishing policy "
-                f"version {self._version}, not {sorted(wanted)}"
-            )
-        # What is under way keeps its blocks; nothing new can share them, for an adapter's name is
-        # part of a block's key. Ears are frozen: what they made is never stale.
+        # What is under way keeps its blocks and its clips; the ears are frozen, so that what they
+        # made is never stale.
         if not engine.has_unfinished_requests():
             self._llm.reset_prefix_cache()
             engine.reset_encoder_cache()
-
-    def _load(self, adapter: Adapter | None) -> Any:
-        """The request under which the engine now holds the adapter; None without one."""
-        from vllm.lora.request import LoRARequest
-
-        engine = self._llm.llm_engine
-        if adapter is None:
-            engine.remove_lora(_LORA_ID)
-            return None
-        self._loads += 1
-        model, version = self._config.model, adapter.version
-        renamed = replace(adapter, tensors=for_vllm(adapter, self._architecture))
-        with tempfile.TemporaryDirectory(prefix="adapter-") as name:
-            folder = Path(name)
-            save_adapter(renamed, folder, r=model.lora.r, alpha=model.lora.alpha, base=model.path)
-            # One id for all: what is under way asks for its adapter by the id at every step.
-            called = f"policy-{version}-{self._loads}"
-            try:
-                engine.add_lora(LoRARequest(called, _LORA_ID, name, load_inplace=True))
-            except ValueError as error:
-                first = str(error).splitlines()[0]
-                raise PublishError(f"vLLM refuses policy version {version}: {first}") from None
-        for placed, homeless in self._llm.collective_rpc(_lora_modules, args=(_LORA_ID,)):
-            if homeless or not placed:
-                raise PublishError(
-                    f"vLLM ignores {len(homeless)} modules of policy version {version} and "
-                    f"uses {len(placed)}; unknown: {homeless[:1]}; check the adapter's names"
-                )
-        return LoRARequest(called, _LORA_ID, name)
 
     # -- about itself ---------------------------------------------------------------------------
 
@@ -322,17 +298,15 @@ def _device_options(cluster: ClusterConfig) -> dict[str, Any]:
     }
 
 
+def _merges(cluster: ClusterConfig) -> bool:
+    if cluster.merge_adapter is None:
+        return cluster.gpus_per_rollout == 0
+    return cluster.merge_adapter
+
+
 def _number(request_id: str) -> int:
     """vLLM's count of a request, which its own id has with a random end."""
     return int(request_id.partition("-")[0])
-
-
-def _served_rank(r: int) -> int:
-    """The smallest rank that vLLM's kernels serve and that holds ``r``."""
-    for rank in _VLLM_LORA_RANKS:
-        if rank >= r:
-            return rank
-    raise ConfigError(f"model.lora.r must be <= {_VLLM_LORA_RANKS[-1]} for vLLM, got {r}")
 
 
 def _by_first_token(chat: Chat, options: Sequence[str]) -> dict[int, str]:
@@ -347,14 +321,3 @@ def _by_first_token(chat: Chat, options: Sequence[str]) -> dict[int, str]:
             )
         found[first] = option
     return found
-
-
-def _lora_modules(worker: Any, lora_id: int) -> tuple[list[str], list[str]]:
-    """Inside an engine's worker: an adapter's modules that the model has, and that it has not.
-
-    vLLM drops weights whose names match nothing without a word; only its own tables show it.
-    """
-    manager = worker.model_runner.lora_manager._adapter_manager
-    names = sorted(manager.get_adapter(lora_id).loras)
-    placed = [name for name in names if name in manager.modules]
-    return placed, [name for name in names if name not in manager.modules]

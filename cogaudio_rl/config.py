@@ -263,6 +263,10 @@ class ClusterConfig(_Strict):
     gpus_per_rollout: Annotated[float, Field(ge=0)] = 0.0
     gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0
     tensor_parallel: Positive = 1
+    merge_adapter: bool | None = None
+    """Fold each published adapter into vLLM's weights instead of running its LoRA kernels beside them.
+    None: where there is no GPU, for those kernels are slow there. A bfloat16 backbone rounds small
+    changes away when they are folded in; its canary says so."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     threads_per_learner: Positive = 1
     threads_per_rollout: Positive = 2

@@ -12,6 +12,9 @@ from typing import Protocol
 
 from cogaudio_rl.types import Adapter, Group, Prompt, Sample, Score, Unscored, Update
 
+PROBE_TOKENS = 8
+"""Length of a canary's answer."""
+
 
 class Sampler(Protocol):
     """Generates with the policy it was last given."""
@@ -29,6 +32,10 @@ class Sampler(Protocol):
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> AsyncGenerator[tuple[int, Group]]:
         """The same groups as :meth:`sample`, each with its place, as soon as it is whole."""
+        ...
+
+    async def probe(self, prompts_P: Sequence[Prompt]) -> list[Group]:
+        """The first few greedy tokens for each prompt, from every engine there is; for the canary."""
         ...
 
     async def choose(

@@ -43,6 +43,9 @@ class FakeSampler:
         ):
             yield i, group
 
+    async def probe(self, prompts_P: Sequence[Prompt]) -> list[Group]:
+        return await self.sample(prompts_P, n=1, temperature=0.0, seed=0)
+
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
     ) -> list[str]:

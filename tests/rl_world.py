@@ -75,6 +75,9 @@ class CoinSampler:
         for i in rng_for(seed).permutation(len(groups)):
             yield int(i), groups[i]
 
+    async def probe(self, prompts_P: Sequence[Prompt]) -> list[Group]:
+        return await self.sample(prompts_P, n=1, temperature=0.0, seed=0)
+
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
     ) -> list[str]:

@@ -9,7 +9,7 @@ of its largest shard. Talker, vision and audio weights are copied as they are.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from cogaudio_rl.errors import CheckpointError, DataError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 from cogaudio_rl.models.checkpoint import PEFT_PREFIX, load_adapter, lora_scale
+from cogaudio_rl.types import Adapter
 
 _WEIGHTS = "*.safetensors"
 
@@ -38,7 +39,10 @@ def merge(
     if out.exists():
         raise DataError(f"{str(out)!r} is already there; name another folder")
     source = resolve_checkpoint(base)
-    deltas = _deltas(adapter, Architecture.of(source, name=base).stored_prefix)
+    prefix = Architecture.of(source, name=base).stored_prefix
+    deltas = lora_deltas(load_adapter(adapter), lora_scale(adapter), prefix)
+    if not deltas:
+        raise CheckpointError(f"adapter {str(adapter)!r} holds no LoRA weights")
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -60,22 +64,35 @@ def merge(
     return len(changed)
 
 
-def _deltas(folder: Path, stored_prefix: str) -> dict[str, Callable[[], Tensor]]:
-    """Name of a stored weight → what is added to it, computed when it is needed."""
-    tensors: Mapping[str, Any] = load_adapter(folder).tensors
-    scale = lora_scale(folder)
+def lora_deltas(
+    adapter: Adapter, scale: float, stored_prefix: str
+) -> dict[str, Callable[[], Tensor]]:
+    """Name of a stored weight → ``scale * B @ A``, computed when it is needed.
+
+    Raises CheckpointError for half a layer.
+    """
+    tensors: Mapping[str, Any] = adapter.tensors
     found: dict[str, Callable[[], Tensor]] = {}
     for name, a in tensors.items():
-        if not name.endswith(".lora_A.weight"):
+        layer, is_a, _ = name.partition(".lora_A.weight")
+        if not is_a:
             continue
-        layer = name.removesuffix(".lora_A.weight")
         b = tensors.get(f"{layer}.lora_B.weight")
         if b is None:
-            raise CheckpointError(f"adapter {str(folder)!r} has {name!r} without its lora_B")
+            raise CheckpointError(f"the adapter has {name!r} without its lora_B")
         target = f"{stored_prefix}{layer.removeprefix(PEFT_PREFIX)}.weight"
         found[target] = lambda a=a, b=b: scale * (torch.as_tensor(b) @ torch.as_tensor(a))
-    if not found:
-        raise CheckpointError(f"adapter {str(folder)!r} holds no LoRA weights")
+    return found
+
+
+def stored_weights(folder: Path, names: Collection[str]) -> dict[str, Tensor]:
+    """Those of the named weights that a checkpoint's folder holds."""
+    from safetensors import safe_open
+
+    found: dict[str, Tensor] = {}
+    for shard in sorted(folder.glob(_WEIGHTS)):
+        with safe_open(shard, "pt") as stored:
+            found |= {n: stored.get_tensor(n) for n in stored.keys() if n in names}  # noqa: SIM118
     return found
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from cogaudio_rl.config import ModelConfig
 from cogaudio_rl.errors import InputError
 from cogaudio_rl.models.policy import Policy, Sequenced
-from cogaudio_rl.ports import in_order_of_place
+from cogaudio_rl.ports import PROBE_TOKENS, in_order_of_place
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
 
@@ -62,6 +62,12 @@ class LocalSampler:
                 groups = self._generate([prompts_P[i] for i in part], n, temperature, seed)
                 for i, group in zip(part, groups, strict=True):
                     yield i, group
+
+    async def probe(self, prompts_P: Sequence[Prompt]) -> list[Group]:
+        """See :class:`cogaudio_rl.ports.Sampler`."""
+        return [
+            group for p in prompts_P for group in self._generate([p], 1, 0.0, 0, limit=PROBE_TOKENS)
+        ]
 
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
@@ -115,9 +121,15 @@ class LocalSampler:
 
     @torch.no_grad()
     def _generate(
-        self, prompts: Sequence[Prompt], n: int, temperature: float, seed: int
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        temperature: float,
+        seed: int,
+        *,
+        limit: int | None = None,
     ) -> list[Group]:
-        policy, limit = self._policy, self._limits[prompts[0].route]
+        policy, limit = self._policy, limit or self._limits[prompts[0].route]
         was_training = policy.training
         policy.eval()
         generators = [

@@ -1,9 +1,9 @@
 """Publish: give the sampler the learner's adapter, and prove that it took effect.
 
 A LoRA whose names do not match is ignored in silence by inference engines, and an adapter that was
-never delivered looks like staleness. So a canary follows every publish: the sampler answers one
-prompt, and the learner computes the log-probs of that answer with its own weights. If they differ,
-the sampler does not run the policy that is being trained, and the run stops.
+never delivered looks like staleness. So a canary follows every publish: every engine begins an
+answer, and the learner computes the log-probs of that beginning with its own weights. If they
+differ, the sampler does not run the policy that is being trained, and the run stops.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def publish(
     adapter = await learner.adapter()
     await sampler.publish(adapter)
     handed_over = time.perf_counter()
-    groups = await sampler.sample(canaries, n=1, temperature=0.0, seed=adapter.version)
+    groups = await sampler.probe(canaries)
     for group in groups:
         seen = group.rollouts[0].policy_version
         if seen != adapter.version:

@@ -41,6 +41,8 @@ from cogaudio_rl.stages.routes import route_prompts
 
 COMPLETIONS = 2 * UTTERANCES_PER_STEP * GROUP_SIZE
 LATENCIES = (0.0, 0.5, 1.0)
+QUICKSTART = "builtin:tiny-omni"
+"""All but the race is measured at the quickstart's size, on sentences that are read."""
 PARTS = ("parity", "race", "pipeline", "publish", "cost", "driver")
 _REST_S = 2.0
 """Between two sides' turns: OpenMP's threads spin for a while after their work."""
@@ -135,17 +137,17 @@ def race(out: Path, repeats: int, threads: int) -> dict[str, Any]:
     with engine(config, out) as ours:
         ours.begin(fresh_adapter(config))
         ours.steps(3, max_staleness=1)
-        trl.seconds_per_step(2, 0.0)
-        compute_s = statistics.median(trl.seconds_per_step(2, 0.0) for _ in range(3))
+        trl.seconds_per_step(1, 0.0)
+        compute_s = statistics.median(trl.seconds_per_step(1, 0.0) for _ in range(3))
         for share in LATENCIES:
             judge_s = share * compute_s
             pairs: list[tuple[float, float]] = []
             profiles: list[dict[str, float]] = []
             for _ in range(repeats):
                 time.sleep(_REST_S)
-                theirs = trl.seconds_per_step(4, judge_s)
+                theirs = trl.seconds_per_step(2, judge_s)
                 time.sleep(_REST_S)
-                steps = ours.steps(9, judge_s=judge_s, max_staleness=1)
+                steps = ours.steps(5, judge_s=judge_s, max_staleness=1)
                 pairs.append((COMPLETIONS / seconds_per_step(steps, skip=2), COMPLETIONS / theirs))
                 profiles.append(profile(steps[2:]))
             rows[f"{share:g}"] = {
@@ -189,7 +191,7 @@ def mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def pipeline(out: Path, repeats: int) -> dict[str, Any]:
     """A judge as slow as the rest of a step: what overlapping makes of it, and what it may cost."""
-    config = make_config(str(out / "backbone"))
+    config = make_config(QUICKSTART)
     bounds, speedups, overheads, compute = list[float](), list[float](), list[float](), 0.0
     with engine(config, out) as ours:
         ours.begin(fresh_adapter(config))
@@ -229,7 +231,7 @@ def rewards_by_clock(ours: Engine, config: Any, *, judge_s: float) -> dict[str, 
         ours.begin(fresh_adapter(config))
         steps = ours.steps(
             1000, judge_s=judge_s, stop_after_s=seconds, max_staleness=staleness,
-            learning_rate=1e-3,
+            learning_rate=2e-5,
         )  # fmt: skip
         rewards = [
             statistics.fmean(s[f"reward/{r}/mean"] for r in ("explicit", "direct")) for s in steps
@@ -244,7 +246,7 @@ def rewards_by_clock(ours: Engine, config: Any, *, judge_s: float) -> dict[str, 
 
 def publishing(out: Path, repeats: int) -> dict[str, Any]:
     """The quickstart's own model: what a publish takes, without and with its canary."""
-    config = make_config("builtin:tiny-omni")
+    config = make_config(QUICKSTART)
     rows: list[dict[str, float]] = []
     size = 0
     with engine(config, out) as ours:
@@ -256,7 +258,7 @@ def publishing(out: Path, repeats: int) -> dict[str, Any]:
             )
             size = done.bytes
             rows.append({"ms": 1e3 * done.seconds, "canary_ms": 1e3 * done.canary_seconds})
-    whole = sum(p.stat().st_size for p in _weights_of("builtin:tiny-omni"))
+    whole = sum(p.stat().st_size for p in _weights_of(QUICKSTART))
     return {
         "publish": {
             "ms": statistics.median(r["ms"] for r in rows[1:]),
@@ -276,7 +278,7 @@ def _weights_of(path: str) -> list[Path]:
 def cost(out: Path, repeats: int) -> dict[str, Any]:
     """Step time against group size, and against the number of rollout workers."""
     by_group: dict[int, list[float]] = {g: [] for g in (2, 4, 8, 16)}
-    config = make_config(str(out / "backbone"))
+    config = make_config(QUICKSTART)
     with engine(config, out) as ours:
         ours.begin(fresh_adapter(config))
         ours.steps(2)
@@ -287,7 +289,7 @@ def cost(out: Path, repeats: int) -> dict[str, Any]:
     by_workers: dict[int, float] = {}
     for workers in (1, 2, 4):
         more = make_config(
-            str(out / "backbone"),
+            QUICKSTART,
             cluster={"rollout_workers": workers, "cpus_per_rollout": 0.5, "threads_per_rollout": 1},
         )
         with engine(more, out) as ours:
@@ -314,7 +316,7 @@ def exponent(seconds: dict[int, float]) -> float:
 def driver(out: Path) -> dict[str, Any]:
     """The driver's memory over 200 steps."""
     config = make_config(
-        str(out / "backbone"), model={"max_new_tokens_explicit": 8, "max_new_tokens_direct": 8}
+        QUICKSTART, model={"max_new_tokens_explicit": 8, "max_new_tokens_direct": 8}
     )
     process, sizes = psutil.Process(), list[int]()
     with engine(config, out) as ours:

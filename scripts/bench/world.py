@@ -21,7 +21,8 @@ UTTERANCES_PER_STEP = 2
 COMPLETION_TOKENS = 64
 INNER_UPDATES = 2
 LORA = {"r": 8, "alpha": 32}
-LEARNING_RATE = 1e-4
+LEARNING_RATE = 1e-6
+"""So small that rewards keep their spread for as long as it takes to time them."""
 TAU_POS, TAU_NEG = 1.0, 1.05
 
 
@@ -42,7 +43,7 @@ def make_backbone(folder: Path) -> Path:
     tokenizer = tiny.build_tokenizer(corpus, vocab_size=4096)
     reader = tiny.build_reader(tokenizer, seed=0, hidden=512, layers=6, heads=8)
     with torch.no_grad():
-        reader.model.embed_tokens.weight[:, 0] = 1.0
+        reader.model.embed_tokens.weight[:, 0] = 0.1
         reader.lm_head.weight.mul_(8)  # otherwise every token would be as likely as any other
         reader.lm_head.weight[:, 0] = 0.0
         reader.lm_head.weight[tokenizer.eos_token_id] = 0.0

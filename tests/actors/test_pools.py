@@ -111,7 +111,8 @@ def spawn() -> Iterator[Any]:
     import ray
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-    remote = ray.remote(concurrency_groups={GENERATE: 1})(EchoWorker)
+    groups: Any = {"concurrency_groups": {GENERATE: 1}}
+    remote = ray.remote(**groups)(EchoWorker)
     yield lambda: remote.options(num_cpus=0).remote()
     ray.shutdown()
 

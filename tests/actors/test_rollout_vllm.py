@@ -17,6 +17,7 @@ from cogaudio_rl.config import ClusterConfig, Config, ModelConfig
 from cogaudio_rl.eips import EMOTION_PREFIX
 from cogaudio_rl.errors import InputError, PublishError
 from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.ports import PROBE_TOKENS
 from cogaudio_rl.types import LIME_EMOTIONS, Adapter, Group, Prompt, Route, StopReason
 
 # vLLM's own imports warn about torch's.
@@ -53,12 +54,14 @@ def adapters(policy: Policy) -> list[Adapter]:
     return [shaken_adapter(policy, version) for version in (1, 2)]
 
 
-@pytest.fixture(scope="module")
-def engine(config: Config) -> Iterator[RolloutWorker]:
+@pytest.fixture(scope="module", params=["merged", "kernels"])
+def engine(request: pytest.FixtureRequest, config: Config) -> Iterator[RolloutWorker]:
+    """Both ways in which an adapter gets into an engine."""
+    cluster = config.cluster.model_copy(update={"merge_adapter": request.param == "merged"})
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in rollout_env(config.cluster).items():
+        for name, value in rollout_env(cluster).items():
             patch.setenv(name, value)
-        yield RolloutWorker(config)
+        yield RolloutWorker(config.model_copy(update={"cluster": cluster}))
 
 
 @pytest.fixture
@@ -193,7 +196,7 @@ def test_an_adapter_under_other_names_is_refused_and_the_old_one_stays(
     worker.publish(adapters[0])
     before = worker.sample(prompts, n=1, temperature=0.0, seed=0)
     lost = {f"base_model.other.{name}": tensor for name, tensor in adapters[1].tensors.items()}
-    with pytest.raises(PublishError, match=r"vLLM ignores \d+ modules of policy version 2"):
+    with pytest.raises(PublishError, match=r"\d+ modules of policy version 2 have no place"):
         worker.publish(replace(adapters[1], tensors=lost))
     after = worker.sample(prompts, n=1, temperature=0.0, seed=0)
     assert rollouts(after) == rollouts(before)
@@ -207,8 +210,20 @@ def test_one_lost_module_is_enough_to_refuse(
         name.replace("layers.1.self_attn.o_proj", "layers.9.self_attn.o_proj"): tensor
         for name, tensor in adapters[0].tensors.items()
     }
-    with pytest.raises(PublishError, match="vLLM ignores 1 modules"):
+    with pytest.raises(PublishError, match="1 modules of policy version 1 have no place"):
         worker.publish(replace(adapters[0], tensors=tensors))
+
+
+def test_a_probe_is_the_greedy_beginning(
+    worker: RolloutWorker, prompts: list[Prompt], adapters: list[Adapter]
+) -> None:
+    worker.publish(adapters[0])
+    begun = worker.probe(prompts)
+    whole = worker.sample(prompts, n=1, temperature=0.0, seed=0)
+    for short, long in zip(begun, whole, strict=True):
+        ids = short.rollouts[0].token_ids
+        assert ids == long.rollouts[0].token_ids[: len(ids)]
+        assert len(ids) in (PROBE_TOKENS, len(long.rollouts[0].token_ids))
 
 
 def test_every_rollout_ends_with_the_end_token_or_at_its_route_s_limit(
