@@ -93,6 +93,11 @@ class Crew:
                     raise
                 await self._replace(place, handle, died, what)
 
+    def tell(self, send: Callable[[Any], Any]) -> None:
+        """Say something to every worker, and wait for no answer."""
+        for handle in self._handles:
+            send(handle)
+
     async def _replace(self, place: int, dead: Any, died: WorkerDied, what: str) -> Any:
         # Several calls may see one death: the first of them replaces the worker.
         async with self._locks[place]:

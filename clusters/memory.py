@@ -71,7 +71,8 @@ def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
     adam = lora * (8 if model.dtype == "float32" else 12)
     stage = cluster.zero_stage
     parts = {
-        "weights": _share(width * (size.learner_parameters + lora), ranks, stage >= 3),
+        "weights": _share(width * (text.parameters + lora), ranks, stage >= 3),
+        "ears": width * (size.learner_parameters - text.parameters),
         "gradients": _share(width * lora, ranks, stage >= 2),
         "Adam": _share(adam, ranks, stage >= 1),
         "activations": width * tokens * text.layers * block,

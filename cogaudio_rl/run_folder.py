@@ -72,9 +72,10 @@ class RunFolder:
         """Where RL's states after some of its steps lie."""
         return RlCheckpoints(self.path / "checkpoints" / "rl", keep=keep)
 
-    def rollouts(self, step: int) -> Path:
+    def rollouts(self, stage: str, step: int) -> Path:
         """The file of an RL step's rollouts."""
-        return self.path / "rollouts" / f"stage3-{step:05d}.jsonl"
+        folder = "rollouts" if stage == "stage3" else stage
+        return self.path / folder / f"step-{step:05d}.jsonl"
 
     # -- what is done ---------------------------------------------------------------------------
 

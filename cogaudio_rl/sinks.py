@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,9 +97,11 @@ class _WandbSink:
 
 class _MlflowSink:
     def __init__(self, run_dir: Path, settings: Mapping[str, Any]) -> None:
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
         from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 
         library: Any = MlflowClient
+        self._metric: Any = Metric
         self._client = library(os.environ["MLFLOW_TRACKING_URI"])
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "cogaudio-rl")
         experiment = self._client.get_experiment_by_name(name)
@@ -116,8 +119,11 @@ class _MlflowSink:
                 self._client.log_param(self._id, key, str(value)[:500])
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self._client.log_metric(self._id, f"{stage}/{name}", value, step=step)
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            self._id,
+            metrics=[self._metric(f"{stage}/{n}", v, now, step) for n, v in metrics.items()],
+        )
 
     def close(self) -> None:
         self._client.set_terminated(self._id)

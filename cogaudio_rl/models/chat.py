@@ -7,6 +7,7 @@ the sound.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ class Chat:
         self.banned_ids: tuple[int, ...] = tuple(
             i for i in self.tokenizer.all_special_ids if i not in (self.eos_id, self.pad_id)
         )
+        added = sorted((str(t) for t in self.tokenizer.get_added_vocab()), key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, added)) or "(?!)")
         self._unexpanded: dict[Route, tuple[int, ...]] = {}
         self._around_words: dict[Route, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
@@ -69,11 +72,17 @@ class Chat:
         if self.listens(prompt):
             return self.prompt_ids(prompt.route, num_audio_tokens)
         head, tail = self._frame(prompt.route)
-        # What somebody said may spell a control token; it must stay words.
-        said = self.tokenizer(
-            prompt.utterance.transcript, add_special_tokens=False, split_special_tokens=True
-        ).input_ids
-        return (*head, *said, *tail)
+        return (*head, *self.words(prompt.utterance.transcript), *tail)
+
+    def words(self, text: str) -> tuple[int, ...]:
+        """Token ids of what somebody said. What spells a control token stays words."""
+        pieces, start = [], 0
+        for found in self._control.finditer(text):
+            # Cut behind its first character, no tokenizer can see it any more.
+            pieces.append(text[start : found.start() + 1])
+            start = found.start() + 1
+        pieces.append(text[start:])
+        return tuple(i for piece in pieces if piece for i in self.encode(piece))
 
     def length(self, prompt: Prompt, num_audio_tokens: int) -> int:
         """How many ids :meth:`ids` gives."""

@@ -193,8 +193,8 @@ class Pipeline:
         config, utterances = self.config, self.splits.rl
         self.console.stage("stage III without training: rollouts and their rewards alone")
         adapter = load_adapter(init or self.run.checkpoint("stage2"))
-        self.metrics.forget_after("stage3", 0)
-        with self._rl_hooks(config.rl.steps) as hooks:
+        self.metrics.forget_after("rollouts_only", 0)
+        with self._rl_hooks(config.rl.steps, "rollouts_only") as hooks:
             asyncio.run(
                 rollouts_only(
                     self.backend.rollout_ports(),
@@ -206,14 +206,14 @@ class Pipeline:
                     hooks=hooks,
                 )
             )
-        self.console.note(f"rollouts: {self.run.rollouts(1).parent}")
+        self.console.note(f"rollouts: {self.run.rollouts('rollouts_only', 1).parent}")
 
     def rl_train_only(self, rollouts: Path, init: Path | None = None) -> None:
         """Train on rollouts that another run saved; nothing is generated and nothing judged."""
         files = sorted(rollouts.glob("*.jsonl"))
         self.console.stage(f"stage III without rollouts: training on {len(files)} saved steps")
-        self.metrics.forget_after("stage3", 0)
-        with self._rl_hooks(len(files)) as hooks:
+        self.metrics.forget_after("train_only", 0)
+        with self._rl_hooks(len(files), "train_only") as hooks:
             asyncio.run(
                 train_only(
                     self.backend.learner(),
@@ -226,13 +226,13 @@ class Pipeline:
             )
 
     @contextmanager
-    def _rl_hooks(self, steps: int) -> Iterator[RlHooks]:
+    def _rl_hooks(self, steps: int, stage: str = "stage3") -> Iterator[RlHooks]:
         """What the loop does at its marks, in this run's folder and before the user's eyes."""
         checkpoints = self.run.rl_checkpoints(keep=self.config.rl.keep_checkpoints)
-        with self.console.steps("stage3") as show:
+        with self.console.steps(stage) as show:
 
             def log(step: int, values: Mapping[str, float]) -> None:
-                self.metrics.log("stage3", step, values)
+                self.metrics.log(stage, step, values)
                 show(step, steps, values)
 
             def ready(readiness: Readiness) -> None:
@@ -242,7 +242,7 @@ class Pipeline:
             yield RlHooks(
                 log=log,
                 rollouts=lambda step, groups, scores: write_rollouts(
-                    self.run.rollouts(step), groups, scores
+                    self.run.rollouts(stage, step), groups, scores
                 ),
                 ready=ready,
                 trained=self.run.trained,

@@ -164,7 +164,10 @@ async def refill(
     """Ask further utterances until as many groups can teach as were asked for, or rounds are over."""
     wanted = len(batch.groups_P)
     for number in range(config.refill_rounds):
-        missing = wanted - _teaching(batch, config)
+        samples, dropped = to_samples(batch.groups_P, batch.scores_PG, config, newest=None)
+        metrics = reward_metrics(batch.groups_P, batch.scores_PG) | dropped
+        _check_judge(metrics, config.max_unscored_share)
+        missing = wanted - len({s.prompt.id for s in samples})
         if missing <= 0:
             break
         utterances = stream.next(math.ceil(config.utterances_per_step * missing / wanted))
@@ -180,13 +183,6 @@ async def refill(
             seconds={k: batch.seconds[k] + more.seconds[k] for k in batch.seconds},
         )
     return batch
-
-
-def _teaching(batch: Batch, config: RlConfig) -> int:
-    """Groups that an update can learn something from."""
-    newest = max(r.policy_version for g in batch.groups_P for r in g.rollouts)
-    samples, _ = to_samples(batch.groups_P, batch.scores_PG, config, newest=newest)
-    return len({s.prompt.id for s in samples})
 
 
 async def learn(
@@ -240,12 +236,13 @@ async def _readiness(
 
 
 def to_samples(
-    groups_P: Sequence[Group], scores_PG: Scores, config: RlConfig, *, newest: int
+    groups_P: Sequence[Group], scores_PG: Scores, config: RlConfig, *, newest: int | None
 ) -> tuple[list[Sample], dict[str, float]]:
     """Normalise rewards inside each group; what cannot teach drops out and is counted.
 
     Dropped: ``unscored`` rollouts, groups of ``zero_spread`` (or left with one score), ``stale``
-    rollouts more than ``config.max_staleness`` versions behind ``newest``, and ``empty`` ones.
+    rollouts more than ``config.max_staleness`` versions behind ``newest`` (None: whatever their
+    version), and ``empty`` ones.
     """
     divide_by_std = get_objective(config.objective.name).divide_by_std
     samples: list[Sample] = []
@@ -255,7 +252,9 @@ def to_samples(
         for rollout, score in zip(group.rollouts, scores, strict=True):
             if isinstance(score, Unscored):
                 dropped["unscored"] += 1
-            elif not 0 <= newest - rollout.policy_version <= config.max_staleness:
+            elif newest is not None and not (
+                0 <= newest - rollout.policy_version <= config.max_staleness
+            ):
                 dropped["stale"] += 1
             elif not rollout.token_ids:
                 dropped["empty"] += 1

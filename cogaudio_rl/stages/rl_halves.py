@@ -59,8 +59,7 @@ async def train_only(
     await learner.begin(init)
     for step, path in enumerate(files, start=1):
         groups_P, scores_PG = read_rollouts(path, utterances)
-        newest = max(r.policy_version for g in groups_P for r in g.rollouts)
-        samples, dropped = to_samples(groups_P, scores_PG, config, newest=newest)
+        samples, dropped = to_samples(groups_P, scores_PG, config, newest=None)
         metrics = reward_metrics(groups_P, scores_PG) | dropped
         if samples:
             metrics |= dict((await learner.update(samples)).metrics)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from world import make_utterances, reward
+from world import lottery, make_utterances
 
 from clusters.launch import RayBackend
 from cogaudio_rl.config import Config, RlConfig
@@ -28,6 +28,7 @@ class SlowJudge:
 
     def __init__(self, groups_per_step: int) -> None:
         self.seconds = 0.0
+        self.reward: Callable[[Sequence[int]], float] = lottery
         self._groups = groups_per_step
         self._turn = asyncio.Lock()
 
@@ -35,7 +36,7 @@ class SlowJudge:
         if self.seconds:
             async with self._turn:
                 await asyncio.sleep(self.seconds * len(groups_P) / self._groups)
-        return [[Score(reward=reward(r.token_ids)) for r in g.rollouts] for g in groups_P]
+        return [[Score(reward=self.reward(r.token_ids)) for r in g.rollouts] for g in groups_P]
 
 
 class _Enough(Exception):
@@ -126,6 +127,14 @@ def fresh_adapter(config: Config) -> Adapter:
 
     torch.manual_seed(0)
     return Policy.load(config.model).adapter(0)
+
+
+def check_trained(found: Sequence[Mapping[str, float]], updates: int) -> None:
+    """Every step made all its updates on all its samples; else its time would flatter us."""
+    for step in found:
+        dropped = sum(value for key, value in step.items() if key.startswith("drop/"))
+        if dropped or step.get("policy/updates") != updates:
+            raise SystemExit(f"a timed step did not train on all it had: {dict(step)}")
 
 
 def seconds_per_step(found: Sequence[Mapping[str, float]], *, skip: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def compare(world: Path, config: Config) -> dict[str, float]:
             "grad_max_abs_diff": gap,
             "grad_max_rel_diff": gap / size,
         }
-        found = {name: max(found[name], value) for name, value in rows.items()}
+        if not all(map(math.isfinite, (loss, *rows.values()))):
+            raise SystemExit(f"the {case} loss or gradient is not a number")
+        found |= {name: max(found[name], value) for name, value in rows.items()}
         found[f"{case}_loss"] = loss
         found[f"{case}_grad_max"] = size
     return found

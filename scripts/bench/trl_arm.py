@@ -35,8 +35,8 @@ def main(world: Path, threads: int) -> None:
         TAU_POS,
         UTTERANCES_PER_STEP,
         chat_messages,
+        lottery,
         make_utterances,
-        reward,
     )
 
     from cogaudio_rl.models.policy import LORA_TARGETS
@@ -53,7 +53,7 @@ def main(world: Path, threads: int) -> None:
     async def judged(completion_ids: list[list[int]], **_: Any) -> list[float]:
         if judge_s:
             await asyncio.sleep(judge_s)
-        return [reward(ids) for ids in completion_ids]
+        return [lottery(ids) for ids in completion_ids]
 
     settings = trl.GRPOConfig(
         output_dir=str(world / "trl"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,8 +79,15 @@ def chat_messages(utterance: Utterance, route: Route) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"{utterance.transcript}\n{prompts.for_route(route)}"}]
 
 
-def reward(token_ids: Sequence[int]) -> float:
-    """Share of tokens with an even id: cheap, graded, and easy to learn."""
+def lottery(token_ids: Sequence[int]) -> float:
+    """A draw in [0, 1) by the tokens themselves: nothing can be learnt, so that no group ever loses
+    its spread and every timed step trains on all of its completions."""
+    digest = hashlib.blake2b(json.dumps(list(token_ids)).encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 2**48
+
+
+def evenness(token_ids: Sequence[int]) -> float:
+    """Share of tokens with an even id: graded, and easy to learn."""
     return sum(t % 2 == 0 for t in token_ids) / max(1, len(token_ids))
 
 

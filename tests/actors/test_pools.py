@@ -48,11 +48,17 @@ class EchoWorker:
 
     def __init__(self) -> None:
         self._version = 0
+        self._abandoned: set[str] = set()
+
+    def abandon(self, ticket: str) -> None:
+        self._abandoned.add(ticket)
 
     def stream(
-        self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, seed: int, ticket: str
     ) -> Iterator[tuple[int, Group]]:
         for i, prompt in enumerate(prompts):
+            if ticket in self._abandoned:
+                return
             if seed == DEADLY:
                 self.die()
             if seed == SLOWLY:

@@ -214,6 +214,27 @@ def test_one_lost_module_is_enough_to_refuse(
         worker.publish(replace(adapters[0], tensors=tensors))
 
 
+def test_an_abandoned_stream_ends_and_leaves_nothing_behind(
+    worker: RolloutWorker, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, made = worker._step, 0
+
+    def abandon_at_the_third_step() -> None:
+        nonlocal made
+        made += 1
+        if made == 3:
+            worker.abandon("mine")
+        step()
+
+    monkeypatch.setattr(worker, "_step", abandon_at_the_third_step)
+    heard = list(worker.stream(prompts, n=2, temperature=1.0, seed=5, ticket="mine"))
+    assert made == 3
+    assert len(heard) < len(prompts)
+    monkeypatch.undo()
+    assert not worker._llm.llm_engine.has_unfinished_requests()
+    assert len(worker.sample(prompts[:2], n=2, temperature=1.0, seed=5)) == 2
+
+
 def test_a_probe_is_the_greedy_beginning(
     worker: RolloutWorker, prompts: list[Prompt], adapters: list[Adapter]
 ) -> None:

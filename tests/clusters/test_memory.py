@@ -112,8 +112,8 @@ def test_the_paper_recipe_fits_its_gpus() -> None:
 def test_learner_parts_by_hand() -> None:
     parts = of(Role.LEARNER).parts
     lora = 20_185_088
-    frozen = 7_615_616_512 + 639_647_232
-    assert parts["weights"] == pytest.approx(2 * (frozen + lora) / GIB)
+    assert parts["weights"] == pytest.approx(2 * (7_615_616_512 + lora) / GIB)
+    assert parts["ears"] == pytest.approx(2 * 639_647_232 / GIB)
     assert parts["gradients"] == pytest.approx(2 * lora / 4 / GIB)
     assert parts["Adam"] == pytest.approx(12 * lora / 4 / GIB)
 

@@ -55,10 +55,10 @@ def test_one_half_at_a_time(given: tuple[str, str]) -> None:
     start = ["--from", "run/checkpoints/stage1"]
     first = run(app, ["rl", *SMALL, *given, "out_dir=a", *start, "--debug-rollouts-only"])
     assert first.exit_code == 0, first.output
-    saved = sorted(Path("a/rollouts").glob("*.jsonl"))
+    saved = sorted(Path("a/rollouts_only").glob("*.jsonl"))
     assert len(saved) == 2
     second = run(
-        app, ["rl", *SMALL, *given, "out_dir=b", *start, "--debug-train-only", "a/rollouts"]
+        app, ["rl", *SMALL, *given, "out_dir=b", *start, "--debug-train-only", "a/rollouts_only"]
     )
     assert second.exit_code == 0, second.output
     assert [m["step"] for m in read_metrics(Path("b"))] == [1, 2]

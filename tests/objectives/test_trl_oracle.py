@@ -1,8 +1,8 @@
-"""TRL's own trainer as a live oracle for SAPO and GRPO: same loss, same gradient.
+"""TRL's own trainer as a live oracle for every objective: same loss, same gradient.
 
 Last checked with TRL 1.16.0. TRL keeps its objective inside ``GRPOTrainer._compute_loss``, so the
 method runs here on a stand-in that has the trainer's settings and a model that returns given
-log-probabilities. Skipped where TRL is not installed.
+log-probabilities. Its GSPO is GRPO's loss at the level of sequences.
 """
 
 from __future__ import annotations
@@ -15,25 +15,35 @@ import pytest
 import torch
 from torch import Tensor
 
-from cogaudio_rl.objectives import get_objective
-from cogaudio_rl.objectives.reduce import sequence_mean
+from cogaudio_rl.config import OBJECTIVE_FLOATS
+from cogaudio_rl.objectives import OBJECTIVES, Totals, get_objective
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def trl_loss(loss_type: str, logprobs_BT: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-    """TRL's loss at its default settings, in evaluation mode: no gradient accumulation."""
+LONGEST = 7
+"""Largest number of new tokens; Dr. GRPO divides by it."""
+
+
+def trl_loss(
+    name: str, logprobs_BT: Tensor, inputs: dict[str, Tensor], floats: dict[str, float]
+) -> Tensor:
+    """TRL's loss with our clips, in evaluation mode: no gradient accumulation."""
     trl: Any = pytest.importorskip("trl")
     settings = trl.GRPOConfig(output_dir="unused", use_cpu=True, bf16=False, report_to="none")
     stand_in = SimpleNamespace(
         model=SimpleNamespace(training=False),
-        accelerator=SimpleNamespace(gather=lambda x: x, reduce=lambda x, reduction: x),
+        accelerator=SimpleNamespace(
+            gather=lambda x: x, reduce=lambda x, reduction: x, num_processes=1
+        ),
         args=settings,
-        loss_type=loss_type,
-        epsilon_low=settings.epsilon,
-        epsilon_high=settings.epsilon,
+        loss_type="grpo" if name == "gspo" else name,
+        epsilon_low=floats.get("clip_low", 0.0),
+        # TRL's CISPO takes the cap itself, ours how far it lies above 1.
+        epsilon_high=floats.get("clip_high", 0.0) + (name == "cispo"),
+        max_completion_length=LONGEST,
         beta=0.0,
-        importance_sampling_level="token",
+        importance_sampling_level="sequence" if name == "gspo" else "token",
         top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
         use_vllm=False,
@@ -49,9 +59,9 @@ def trl_loss(loss_type: str, logprobs_BT: Tensor, inputs: dict[str, Tensor]) -> 
     return trl.GRPOTrainer._compute_loss(stand_in, None, inputs)
 
 
-@pytest.mark.parametrize("loss_type", ["sapo", "grpo"])
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
 @pytest.mark.parametrize("seed", range(5))
-def test_same_loss_and_gradient_as_trl(loss_type: str, seed: int) -> None:
+def test_same_loss_and_gradient_as_trl(name: str, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     shape = (6, 5)
     logprobs_BT = -2 * torch.rand(shape, generator=rng)
@@ -63,8 +73,9 @@ def test_same_loss_and_gradient_as_trl(loss_type: str, seed: int) -> None:
 
     theirs_BT = logprobs_BT.clone().requires_grad_()
     tokens_BT = torch.zeros(shape, dtype=torch.long)
+    floats = OBJECTIVE_FLOATS[name]
     their_loss = trl_loss(
-        loss_type,
+        name,
         theirs_BT,
         {
             "prompt_ids": tokens_BT,
@@ -73,14 +84,17 @@ def test_same_loss_and_gradient_as_trl(loss_type: str, seed: int) -> None:
             "completion_mask": mask_BT,
             "advantages": advantages_B,
             "old_per_token_logps": old_logprobs_BT,
+            "num_items_in_batch": mask_BT.sum(),
         },
+        floats,
     )
     their_loss.backward()
 
     ours_BT = logprobs_BT.clone().requires_grad_()
-    objective = get_objective(loss_type)
-    loss_BT = objective.loss_per_token(ours_BT, old_logprobs_BT, advantages_B, mask_BT)
-    our_loss = sequence_mean(loss_BT, mask_BT)
+    objective = get_objective(name)
+    loss_BT = objective.loss_per_token(ours_BT, old_logprobs_BT, advantages_B, mask_BT, **floats)
+    totals = Totals(sequences=shape[0], tokens=int(mask_BT.sum()), longest=LONGEST)
+    our_loss = objective.reduce(loss_BT, mask_BT, totals)
     our_loss.backward()
 
     torch.testing.assert_close(our_loss, their_loss, rtol=1e-6, atol=1e-7)
