@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from cogaudio_rl.config import ModelConfig
@@ -103,6 +104,7 @@ class MergedWeights:
         self._llm, self._architecture = llm, architecture
         self._scale = model.lora.alpha / model.lora.r
         self._folder = folder
+        self._dtype = getattr(torch, model.dtype)
         self._base: dict[str, Tensor] = {}
 
     def put(self, adapter: Adapter | None) -> Any:
@@ -115,8 +117,9 @@ class MergedWeights:
             if homeless := sorted(set(deltas) - set(self._base)):
                 raise _no_place(homeless, adapter.version)
         merged = [
-            # In float32: a bfloat16 sum would round most of a small change away.
-            (name, (w.float() + deltas[name]()).to(w.dtype) if name in deltas else w)
+            # In float32, then in the engine's own type, whatever the checkpoint is stored in: a
+            # sum in 16 bits would round most of a small change away.
+            (name, (w.float() + deltas[name]()).to(self._dtype) if name in deltas else w)
             for name, w in self._base.items()
         ]
         if merged:

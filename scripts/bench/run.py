@@ -235,7 +235,7 @@ def rewards_by_clock(ours: Engine, config: Any, *, judge_s: float) -> dict[str, 
         ours.begin(fresh_adapter(config))
         steps = ours.steps(
             1000, judge_s=judge_s, stop_after_s=seconds, max_staleness=staleness,
-            learning_rate=2e-5,
+            learning_rate=1e-3,
         )  # fmt: skip
         rewards = [
             statistics.fmean(s[f"reward/{r}/mean"] for r in ("explicit", "direct"))

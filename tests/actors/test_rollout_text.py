@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_backbone import shaken_adapter
 from tiny_world import make_config, make_policy, make_reader, make_utterances
 
@@ -21,7 +22,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.ma
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    config = make_config(make_reader(tmp_path_factory.mktemp("reader"), "qwen3"))
+    folder = make_reader(tmp_path_factory.mktemp("reader"), "qwen3")
+    # Stored in 16 bits, as most are: what is folded into the weights must not be rounded to that.
+    stored = load_file(folder / "model.safetensors")
+    halved = {name: tensor.half() for name, tensor in stored.items()}
+    save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
+    config = make_config(folder)
     cluster = ClusterConfig(threads_per_rollout=1, max_num_seqs=16, max_model_len=256)
     limits = {"max_new_tokens_explicit": 24, "max_new_tokens_direct": 12}
     model = config.model.model_copy(update=limits)
@@ -56,7 +62,7 @@ def test_log_probs_are_the_learner_s_after_each_publish(
                 part = policy.sequence(group.prompt, rollout.token_ids)
                 with torch.no_grad():
                     own = policy(policy.pack([part]))[0][0]
-                assert max(abs(a - b) for a, b in zip(own, rollout.logprobs, strict=True)) < 1e-3
+                assert max(abs(a - b) for a, b in zip(own, rollout.logprobs, strict=True)) < 1e-4
                 assert rollout.policy_version == version
                 said.append(rollout.token_ids)
     assert len(set(said)) > len(said) // 2
