@@ -113,6 +113,7 @@ class RayBackend:
             {"address": cluster.address}
             if cluster.address
             else {
+                "address": "local",  # one of our own, also where another Ray is running
                 "num_cpus": _logical_cpus(),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
