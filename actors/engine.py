@@ -51,7 +51,7 @@ class DeepSpeedEngine:
         self._stage = cluster.zero_stage
         self._clip = gradient_clip
         self._norm = 0.0
-        self._parameters = [p for _, p in policy.lora_parameters()]
+        self._parameters = [p for _, p in policy.trained_parameters()]
         self._engine: Any = _initialise(policy, cluster, gradient_clip)
         # ZeRO wraps torch's optimiser; without it the engine has torch's own.
         self._sharded: Any = self._engine.optimizer if self._stage else None
@@ -148,7 +148,7 @@ def _initialise(policy: Policy, cluster: ClusterConfig, gradient_clip: float) ->
     initialize: Any = deepspeed.initialize  # its annotations are narrower than what it takes
     engine, *_ = initialize(
         model=_Trained(policy),
-        model_parameters=[p for _, p in policy.lora_parameters()],
+        model_parameters=[p for _, p in policy.trained_parameters()],
         config={
             "train_micro_batch_size_per_gpu": 1,  # a required number that nothing here depends on
             # The caller decides how many backward passes make a step.

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.describe import describe
-from actors.weights import EngineWeights, LoraKernels, MergedWeights
-from cogaudio_rl.config import ClusterConfig, Config
+from actors.weights import EngineWeights, LoraKernels, MergedWeights, WholeWeights
+from cogaudio_rl.config import Config
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
 from cogaudio_rl.errors import InputError, RunError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
@@ -56,11 +56,7 @@ class RolloutWorker:
             Route.DIRECT: config.model.max_new_tokens_direct,
         }
         self._llm: Any = self._do(lambda: self._open(folder))
-        self._weights: EngineWeights = (
-            MergedWeights(self._llm, config.model, self._architecture, folder)
-            if _merges(config.cluster)
-            else LoraKernels(self._llm, config.model, self._architecture)
-        )
+        self._weights = self._open_weights(folder)
         self._lora: Any = None
         self._version = 0
         self._do(lambda: self._llm.llm_engine.set_weight_version("0"))
@@ -68,6 +64,14 @@ class RolloutWorker:
     def _do(self, work: Callable[[], T]) -> T:
         """Have the engine's thread do it, between two steps of whatever is being generated."""
         return self._engine_thread.submit(work).result()
+
+    def _open_weights(self, folder: Path) -> EngineWeights:
+        model, architecture = self._config.model, self._architecture
+        if model.lora is None:
+            return WholeWeights(self._llm, model, architecture, folder)
+        if _changes_in_place(self._config):
+            return MergedWeights(self._llm, model, architecture, folder)
+        return LoraKernels(self._llm, model, architecture)
 
     def _open(self, folder: Path) -> Any:
         from vllm import LLM
@@ -85,8 +89,8 @@ class RolloutWorker:
             logprobs_mode="raw_logprobs",
             scheduling_policy="priority",  # a canary need not queue behind a batch of rollouts
             **(_HEARING if self._architecture.hears else {}),
-            **({} if _merges(config.cluster) else LoraKernels.options(config.model)),
-            **_device_options(config.cluster),
+            **({} if _changes_in_place(config) else LoraKernels.options(config.model)),
+            **_device_options(config),
         )
 
     # -- generation -----------------------------------------------------------------------------
@@ -307,7 +311,8 @@ class RolloutWorker:
         return describe("rollout", ("torch", "vllm")) | {"policy_version": self._version}
 
 
-def _device_options(cluster: ClusterConfig) -> dict[str, Any]:
+def _device_options(config: Config) -> dict[str, Any]:
+    cluster = config.cluster
     if cluster.gpus_per_rollout == 0:
         return {
             "enforce_eager": True,
@@ -326,12 +331,16 @@ def _device_options(cluster: ClusterConfig) -> dict[str, Any]:
         "gpu_memory_utilization": cluster.gpu_memory_utilization,
         # A step that is still on its way when a policy is published would carry the wrong version.
         "async_scheduling": False,
-        # Merged weights leave nothing in a block's key that tells one policy from another.
-        "enable_prefix_caching": not _merges(cluster),
+        # Then nothing in a block's key would tell one policy from another.
+        "enable_prefix_caching": not _changes_in_place(config),
     }
 
 
-def _merges(cluster: ClusterConfig) -> bool:
+def _changes_in_place(config: Config) -> bool:
+    """Whether a publish changes the engine's own weights, and not a LoRA beside them."""
+    cluster = config.cluster
+    if config.model.lora is None:
+        return True
     if cluster.merge_adapter is None:
         return cluster.gpus_per_rollout == 0
     return cluster.merge_adapter

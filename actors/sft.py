@@ -114,8 +114,7 @@ def _train_worker(job: dict[str, Any]) -> None:
     with engine.whole():
         adapter = policy.adapter(0)
     if first:
-        lora = config.model.lora
-        save_adapter(adapter, job["out"], r=lora.r, alpha=lora.alpha, base=policy.name)
+        save_adapter(adapter, job["out"], lora=config.model.lora, base=policy.name)
 
 
 def _follow(trainer: Any, progress: Path, on_step: LogStep, *, stage: str, config: Config) -> None:

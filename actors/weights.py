@@ -1,9 +1,10 @@
-"""Two ways in which an adapter becomes what a vLLM engine answers with.
+"""Three ways in which what was trained becomes what a vLLM engine answers with.
 
 :class:`LoraKernels` runs vLLM's LoRA kernels beside the backbone's: an adapter is a few MB to load, the
 backbone keeps its bits. :class:`MergedWeights` folds the adapter into the engine's own weights: nothing
 runs beside them, and on a CPU, where vLLM's LoRA kernels copy the adapter for every token, generation
-is several times as fast. Only the adapter travels, either way.
+is several times as fast. Only the adapter travels, either way. :class:`WholeWeights` takes a language
+model that was trained without LoRA, all of it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from cogaudio_rl.config import ModelConfig
 from cogaudio_rl.errors import ConfigError, PublishError
 from cogaudio_rl.models.architecture import Architecture
 from cogaudio_rl.models.checkpoint import for_vllm, save_adapter
-from cogaudio_rl.models.export import lora_deltas, stored_weights
+from cogaudio_rl.models.export import (
+    lora_deltas,
+    stored_names,
+    stored_weight_names,
+    stored_weights,
+)
 from cogaudio_rl.types import Adapter
 
 _LORA_ID = 1
@@ -52,6 +58,7 @@ class LoraKernels:
     @staticmethod
     def options(model: ModelConfig) -> dict[str, Any]:
         """What the engine has to be built with. Raises ConfigError for a rank vLLM does not serve."""
+        assert model.lora is not None
         return {"enable_lora": True, "max_loras": 1, "max_lora_rank": served_rank(model.lora.r)}
 
     def put(self, adapter: Adapter | None) -> Any:
@@ -74,10 +81,10 @@ class LoraKernels:
             engine.remove_lora(_LORA_ID)
             return None
         self._loads += 1
-        lora, version = self._model.lora, adapter.version
+        version = adapter.version
         renamed = replace(adapter, tensors=for_vllm(adapter, self._architecture))
         with tempfile.TemporaryDirectory(prefix="adapter-") as name:
-            save_adapter(renamed, Path(name), r=lora.r, alpha=lora.alpha, base=self._model.path)
+            save_adapter(renamed, Path(name), lora=self._model.lora, base=self._model.path)
             # One id for all: what is under way asks for its adapter by the id at every step. Another
             # name each time: it is part of a prefix block's key, so no stale block is ever shared.
             called = f"policy-{version}-{self._loads}"
@@ -101,6 +108,7 @@ class MergedWeights:
     def __init__(
         self, llm: Any, model: ModelConfig, architecture: Architecture, folder: Path
     ) -> None:
+        assert model.lora is not None
         self._llm, self._architecture = llm, architecture
         self._scale = model.lora.alpha / model.lora.r
         self._folder = folder
@@ -132,6 +140,31 @@ class MergedWeights:
             wanted = {sibling for name in names for sibling in _siblings(name)}
             biases = {name.removesuffix("weight") + "bias" for name in wanted}
             self._base |= stored_weights(self._folder, wanted | biases)
+
+
+class WholeWeights:
+    """A language model that was trained whole, in the place of the engine's own."""
+
+    def __init__(
+        self, llm: Any, model: ModelConfig, architecture: Architecture, folder: Path
+    ) -> None:
+        self._llm, self._architecture, self._folder = llm, architecture, folder
+        self._dtype = getattr(torch, model.dtype)
+        self._replaced: frozenset[str] = frozenset()
+        """Names of what is no longer the base's."""
+
+    def put(self, adapter: Adapter | None) -> Any:
+        prefix = self._architecture.stored_prefix
+        if adapter is None:
+            weights = stored_weights(self._folder, self._replaced)
+        else:
+            weights = stored_names(adapter, prefix)
+            if homeless := sorted(set(weights) - stored_weight_names(self._folder)):
+                raise _no_place(homeless, adapter.version)
+        if weights:
+            cast = [(name, weight.to(self._dtype)) for name, weight in weights.items()]
+            self._llm.collective_rpc(_reload, args=(cast,))
+        self._replaced = frozenset(weights) if adapter is not None else frozenset()
 
 
 def _siblings(name: str) -> list[str]:

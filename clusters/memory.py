@@ -55,26 +55,28 @@ def estimate(config: Config) -> list[RoleMemory]:
 def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
     """One DeepSpeed rank.
 
-    The backbone is frozen and whole on every rank below ZeRO-3. LoRA's Adam keeps two float32
-    states, and a float32 copy when training in bfloat16. Activations, kept for the backward pass
+    What trains, LoRA or the whole language model, is kept in float32, and so are its gradients and
+    Adam's two states; ZeRO adds a copy of its own. What is frozen has the model's type and is whole
+    on every rank below ZeRO-3. Activations, kept for the backward pass
     without recomputation: per token and block 12 x hidden + 4 x intermediate numbers. Logits: per
     token (all could be spoken) and word one number in the model's type and two in float32.
     """
     model, cluster, text = config.model, config.cluster, size.text
     width, ranks = _BYTES[model.dtype], cluster.learner_workers
-    lora = text.lora_parameters(model.lora.r)
+    trained = text.lora_parameters(model.lora.r) if model.lora else text.parameters
+    frozen = text.parameters if model.lora else 0
     # A sequence longer than the budget still makes a pass of its own.
     tokens = max(
         *(config.sft.micro_batch_tokens, config.rl.micro_batch_tokens, cluster.max_model_len)
     )
     block = 12 * text.hidden + 4 * text.intermediate
-    adam = lora * (8 if model.dtype == "float32" else 12)
     stage = cluster.zero_stage
+    states = 8 if stage == 0 else 12
     parts = {
-        "weights": _share(width * (text.parameters + lora), ranks, stage >= 3),
+        "weights": _share(width * frozen + 4 * trained, ranks, stage >= 3),
         "ears": width * (size.learner_parameters - text.parameters),
-        "gradients": _share(width * lora, ranks, stage >= 2),
-        "Adam": _share(adam, ranks, stage >= 1),
+        "gradients": _share(4 * trained, ranks, stage >= 2),
+        "Adam": _share(states * trained, ranks, stage >= 1),
         "activations": width * tokens * text.layers * block,
         "logits": (width + 8) * tokens * text.vocab,
     }

@@ -48,7 +48,7 @@ class DataConfig(_Strict):
 
 
 class LoraConfig(_Strict):
-    """LoRA on the language model; the audio encoder stays frozen (paper: r=8, α=32)."""
+    """LoRA on the language model (paper: r=8, α=32)."""
 
     r: Positive = 8
     alpha: Positive = 32
@@ -61,7 +61,9 @@ class ModelConfig(_Strict):
     path: str = "builtin:tiny-omni"
     """A folder with a Qwen2.5-Omni checkpoint, or the small base that ships with the package."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    lora: LoraConfig = LoraConfig()
+    lora: LoraConfig | None = LoraConfig()
+    """None trains the language model's own weights, all of them; what trains is kept in float32 either
+    way. The audio encoder stays frozen."""
     gradient_checkpointing: bool = False
     """Learners keep each block's input only and compute the rest again in the backward pass: less
     memory, about a third more time."""
@@ -266,7 +268,7 @@ class ClusterConfig(_Strict):
     merge_adapter: bool | None = None
     """Fold each published adapter into vLLM's weights instead of running its LoRA kernels beside them.
     None: where there is no GPU, for those kernels are slow there. A bfloat16 backbone rounds small
-    changes away when they are folded in; its canary says so."""
+    changes away when they are folded in; its canary says so. Without LoRA there is nothing to merge."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     threads_per_learner: Positive = 1
     threads_per_rollout: Positive = 2

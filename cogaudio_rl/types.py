@@ -170,11 +170,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """A LoRA adapter as it travels: PEFT parameter names to float32 arrays, and its version."""
+    """What training changes, as it travels: float32 arrays by name, and their version.
+
+    LoRA's weights under PEFT's names; without LoRA the language model's own, under its own names.
+    """
 
     version: int
     tensors: Mapping[str, object]
     """name → numpy.ndarray; typed as object because this module knows the standard library only."""
+
+    @property
+    def is_lora(self) -> bool:
+        return any(".lora_A." in name for name in self.tensors)
 
     @property
     def num_bytes(self) -> int:

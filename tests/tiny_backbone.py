@@ -50,6 +50,7 @@ def shaken_adapter(policy: Policy, version: int) -> Adapter:
     """An adapter that changes what the policy says, different for each version."""
     generator = torch.Generator().manual_seed(version)
     with torch.no_grad():
-        for _name, parameter in policy.lora_parameters():
-            parameter.normal_(0.0, 0.1, generator=generator)
+        for name, parameter in policy.trained_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(0.1 * noise if "lora_" in name else parameter * (1 + 0.1 * noise))
     return policy.adapter(version)

@@ -1,4 +1,8 @@
-"""Adapters on disk: PEFT's own format, written whole or not at all."""
+"""What was trained, on disk, written whole or not at all.
+
+LoRA    adapter_config.json, adapter_model.safetensors      PEFT's own format
+whole   trained_model.json, trained_model.safetensors       the language model under its own names
+"""
 
 from __future__ import annotations
 
@@ -10,44 +14,52 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from cogaudio_rl.config import LoraConfig
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.architecture import Architecture
 from cogaudio_rl.types import Adapter
 
-WEIGHTS = "adapter_model.safetensors"
+LORA_WEIGHTS = "adapter_model.safetensors"
+WHOLE_WEIGHTS = "trained_model.safetensors"
+_LORA_CARD = "adapter_config.json"
+_WHOLE_CARD = "trained_model.json"
 _REFERENCE = "reference.safetensors"
 PEFT_PREFIX = "base_model.model."
 
 
-def save_adapter(adapter: Adapter, folder: Path, *, r: int, alpha: int, base: str) -> None:
-    """Write a folder that PEFT opens on the model it was trained on."""
+def save_adapter(adapter: Adapter, folder: Path, *, lora: LoraConfig | None, base: str) -> None:
+    """Write a folder that PEFT opens on the model it was trained on; without LoRA, a folder that
+    ``cogaudio-rl export`` makes a model of."""
     from cogaudio_rl.models.policy import LORA_TARGETS
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "peft_type": "LORA",
-        "r": r,
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": LORA_TARGETS,
-        "base_model_name_or_path": base,
-        "inference_mode": True,
-        "task_type": None,
-    }
-    _write(folder / "adapter_config.json", json.dumps(config, indent=2).encode())
+    card: dict[str, Any] = {"base_model_name_or_path": base}
+    if lora is not None:
+        card |= {
+            "peft_type": "LORA",
+            "r": lora.r,
+            "lora_alpha": lora.alpha,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "target_modules": LORA_TARGETS,
+            "inference_mode": True,
+            "task_type": None,
+        }
+    name = _LORA_CARD if lora is not None else _WHOLE_CARD
+    _write(folder / name, json.dumps(card, indent=2).encode())
     _write(folder / "version.json", json.dumps({"policy_version": adapter.version}).encode())
     tensors: dict[str, Any] = dict(adapter.tensors)
-    partial = folder / (WEIGHTS + ".partial")
+    weights = folder / (LORA_WEIGHTS if lora is not None else WHOLE_WEIGHTS)
+    partial = weights.with_name(weights.name + ".partial")
     save_file(tensors, partial)
-    os.replace(partial, folder / WEIGHTS)
+    os.replace(partial, weights)
 
 
 def load_adapter(folder: Path) -> Adapter:
     """Read what :func:`save_adapter` wrote. Raises CheckpointError naming the folder."""
-    weights = folder / WEIGHTS
+    weights = folder / (WHOLE_WEIGHTS if is_whole(folder) else LORA_WEIGHTS)
     if not weights.is_file():
-        raise CheckpointError(f"checkpoint {str(folder)!r} holds no {WEIGHTS}")
+        raise CheckpointError(f"checkpoint {str(folder)!r} holds no {weights.name}")
     try:
         tensors = load_file(weights)
     except SafetensorError as error:
@@ -72,27 +84,32 @@ def load_reference(folder: Path) -> Adapter | None:
     return Adapter(version=0, tensors=load_file(path)) if path.is_file() else None
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint holds the whole language model and not a LoRA."""
+    return (folder / _WHOLE_CARD).is_file()
+
+
 def lora_scale(folder: Path) -> float:
     """alpha / r of an adapter's folder. Raises CheckpointError naming the file."""
-    config = _adapter_config(folder)
+    config = _card(folder)
     try:
         return float(config["lora_alpha"]) / float(config["r"])
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
         raise CheckpointError(
-            f"adapter_config.json of {str(folder)!r} has no usable r and lora_alpha"
+            f"{_LORA_CARD} of {str(folder)!r} has no usable r and lora_alpha"
         ) from None
 
 
 def adapter_base(folder: Path) -> str:
     """The backbone an adapter was trained on. Raises CheckpointError when it does not say."""
-    base = _adapter_config(folder).get("base_model_name_or_path")
+    base = _card(folder).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise CheckpointError(f"adapter {str(folder)!r} does not name its backbone; give --base")
     return base
 
 
-def _adapter_config(folder: Path) -> dict[str, Any]:
-    path = folder / "adapter_config.json"
+def _card(folder: Path) -> dict[str, Any]:
+    path = folder / (_WHOLE_CARD if is_whole(folder) else _LORA_CARD)
     try:
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -77,7 +77,7 @@ class LocalEngine:
     def __init__(self, policy: Policy, *, gradient_clip: float) -> None:
         self._policy = policy
         self._clip = gradient_clip
-        self._parameters = [p for _, p in policy.lora_parameters()]
+        self._parameters = [p for _, p in policy.trained_parameters()]
         # The learning rate is given at every step.
         self._adam = torch.optim.AdamW(
             self._parameters, lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=0.0

@@ -1,6 +1,7 @@
-"""Merge an adapter into its backbone: a plain Hugging Face folder that needs no PEFT.
+"""Merge what was trained into its backbone: a plain Hugging Face folder that needs no PEFT.
 
-    W' = W + (alpha / r) * B @ A        for every layer the adapter touches
+    W' = W + (alpha / r) * B @ A        for every layer a LoRA touches
+    W' = what was trained               where the language model was trained whole
 
 Works shard by shard on the stored weights, without building the model: a 7B backbone needs the memory
 of its largest shard. Talker, vision and audio weights are copied as they are.
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from cogaudio_rl.errors import CheckpointError, DataError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
-from cogaudio_rl.models.checkpoint import PEFT_PREFIX, load_adapter, lora_scale
+from cogaudio_rl.models.checkpoint import PEFT_PREFIX, is_whole, load_adapter, lora_scale
 from cogaudio_rl.types import Adapter
 
 _WEIGHTS = "*.safetensors"
@@ -40,18 +41,23 @@ def merge(
         raise DataError(f"{str(out)!r} is already there; name another folder")
     source = resolve_checkpoint(base)
     prefix = Architecture.of(source, name=base).stored_prefix
-    deltas = lora_deltas(load_adapter(adapter), lora_scale(adapter), prefix)
-    if not deltas:
-        raise CheckpointError(f"adapter {str(adapter)!r} holds no LoRA weights")
+    trained, added = load_adapter(adapter), not is_whole(adapter)
+    values = (
+        lora_deltas(trained, lora_scale(adapter), prefix)
+        if added
+        else {name: lambda t=t: t for name, t in stored_names(trained, prefix).items()}
+    )
+    if not values:
+        raise CheckpointError(f"adapter {str(adapter)!r} holds no weights of a language model")
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     shards = sorted(source.glob(_WEIGHTS))
     changed: set[str] = set()
     for number, shard in enumerate(shards):
-        changed |= _merge_shard(shard, partial / shard.name, deltas)
+        changed |= _merge_shard(shard, partial / shard.name, values, added=added)
         progress(number + 1, len(shards))
-    if left := sorted(set(deltas) - changed):
+    if left := sorted(set(values) - changed):
         shutil.rmtree(partial)
         raise CheckpointError(
             f"adapter {str(adapter)!r} changes {left[0]!r}, which backbone {base!r} does not have; "
@@ -85,6 +91,12 @@ def lora_deltas(
     return found
 
 
+def stored_names(adapter: Adapter, stored_prefix: str) -> dict[str, Tensor]:
+    """The tensors of a language model trained whole, under the names a checkpoint stores them by."""
+    tensors: Mapping[str, Any] = adapter.tensors
+    return {stored_prefix + name: torch.as_tensor(t) for name, t in tensors.items()}
+
+
 def stored_weights(folder: Path, names: Collection[str]) -> dict[str, Tensor]:
     """Those of the named weights that a checkpoint's folder holds."""
     from safetensors import safe_open
@@ -96,7 +108,21 @@ def stored_weights(folder: Path, names: Collection[str]) -> dict[str, Tensor]:
     return found
 
 
-def _merge_shard(source: Path, out: Path, deltas: Mapping[str, Callable[[], Tensor]]) -> set[str]:
+def stored_weight_names(folder: Path) -> set[str]:
+    """Of all weights that a checkpoint's folder holds."""
+    from safetensors import safe_open
+
+    found: set[str] = set()
+    for shard in sorted(folder.glob(_WEIGHTS)):
+        with safe_open(shard, "pt") as stored:
+            found |= set(stored.keys())
+    return found
+
+
+def _merge_shard(
+    source: Path, out: Path, values: Mapping[str, Callable[[], Tensor]], *, added: bool
+) -> set[str]:
+    """Copy a shard with its named weights replaced, or with the values added to them."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -106,15 +132,15 @@ def _merge_shard(source: Path, out: Path, deltas: Mapping[str, Callable[[], Tens
         metadata: dict[str, str] = stored.metadata() or {"format": "pt"}
         for name in stored.keys():  # noqa: SIM118 - safe_open is not a mapping
             weight: Tensor = stored.get_tensor(name)
-            if name in deltas:
-                delta = deltas[name]()
-                if delta.shape != weight.shape:
+            if name in values:
+                value = values[name]()
+                if value.shape != weight.shape:
                     raise CheckpointError(
-                        f"the adapter's change of {name!r} has shape {tuple(delta.shape)}, the "
+                        f"the adapter's change of {name!r} has shape {tuple(value.shape)}, the "
                         f"backbone's weight {tuple(weight.shape)}"
                     )
                 # In float32: a bfloat16 sum would round most of a small change away.
-                weight = (weight.float() + delta).to(weight.dtype)
+                weight = (weight.float() + value if added else value).to(weight.dtype)
                 changed.add(name)
             tensors[name] = weight
     save_file(tensors, out, metadata=metadata)

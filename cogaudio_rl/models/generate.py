@@ -32,15 +32,14 @@ class LocalSampler:
             Route.EXPLICIT: config.max_new_tokens_explicit,
             Route.DIRECT: config.max_new_tokens_direct,
         }
+        self._base = policy.adapter(0)  # as it is opened, it answers as the base does
         self._version = 0
-        self._bare = False
 
     async def publish(self, adapter: Adapter | None) -> None:
         """Copy the adapter in; the learner's own policy may go on changing."""
-        self._bare = adapter is None
-        self._version = 0 if adapter is None else adapter.version
-        if adapter is not None:
-            self._policy.load_adapter(adapter)
+        adapter = adapter or self._base
+        self._policy.load_adapter(adapter)
+        self._version = adapter.version
 
     async def sample(
         self, prompts_P: Sequence[Prompt], *, n: int, temperature: float, seed: int
@@ -84,15 +83,10 @@ class LocalSampler:
                 self._policy.sequence(p, encode(prefix))
                 for p in prompts_P[start : start + _PROMPTS_AT_ONCE]
             ]
-            with torch.no_grad(), self._as_published():
+            with torch.no_grad(), self._policy.precision():
                 logits, _cache, _mask = self._prefill(part, with_response=True)
             chosen += [options[int(i)] for i in logits[:, first].argmax(-1)]
         return chosen
-
-    def _as_published(self) -> Any:
-        import contextlib
-
-        return self._policy.without_adapter() if self._bare else contextlib.nullcontext()
 
     def _prefill(
         self, parts: Sequence[Sequenced], *, with_response: bool = False
@@ -137,7 +131,7 @@ class LocalSampler:
             for p in prompts
             for i in range(n)
         ]
-        with self._as_published():
+        with policy.precision():
             logits, cache, mask = self._prefill([policy.sequence(p, ()) for p in prompts])
             cache.batch_repeat_interleave(n)
             logits, mask = logits.repeat_interleave(n, 0), mask.repeat_interleave(n, 0)

@@ -20,63 +20,12 @@ from cogaudio_rl.models.checkpoint import (
     save_adapter,
     save_reference,
 )
-from cogaudio_rl.models.engine import Engine, LocalEngine, all_max, rank_share
+from cogaudio_rl.models.engine import Engine, all_max, rank_share
 from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.models.tally import Tally, TokenStats, k3
 from cogaudio_rl.objectives import Totals, get_objective, gradient_weight
 from cogaudio_rl.seeding import rng_for
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Sample, Update
-
-_ATTENUATED = 0.9
-"""Below this weight in the gradient the gate or clip counts as having acted on a token."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """Sums over this rank's tokens, and the two largest values; reduced over ranks at the end."""
-
-    loss: float = 0.0
-    tokens: float = 0.0
-    ratio: float = 0.0
-    kl: float = 0.0
-    entropy: float = 0.0
-    attenuated: float = 0.0
-    importance: float = 0.0
-    truncated: float = 0.0
-    sampler_kl: float = 0.0
-    reference_kl: float = 0.0
-    ratio_max_dev: float = 0.0
-    logprob_gap: float = 0.0
-
-    def add(self, row: TokenStats, *, first_update: bool) -> None:
-        """Add the tokens of one micro-batch."""
-        ratio = row.log_ratio_N.exp()
-        self.tokens += ratio.numel()
-        self.ratio += float(ratio.sum())
-        self.kl += float(k3(row.log_ratio_N).sum())
-        self.entropy += float(row.entropy_N.sum())
-        self.attenuated += float((row.weight_N < _ATTENUATED).sum())
-        self.importance += float(row.importance_N.sum())
-        self.truncated += float((row.importance_N >= row.cap).sum())
-        self.sampler_kl += float(k3(row.sampler_gap_N).sum())
-        self.reference_kl += float(row.reference_kl_N.sum())
-        self.ratio_max_dev = max(self.ratio_max_dev, float((ratio - 1).abs().max()))
-        if first_update:
-            gap_N = row.sampler_gap_N + row.log_ratio_N
-            self.logprob_gap = max(self.logprob_gap, float(gap_N.abs().max()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenStats:
-    """What the metrics need of a micro-batch's N response tokens, without gradient."""
-
-    log_ratio_N: Tensor
-    entropy_N: Tensor
-    weight_N: Tensor
-    importance_N: Tensor
-    sampler_gap_N: Tensor
-    """log-prob of the learner at the start of the update minus the sampler's; 0 where not asked."""
-    reference_kl_N: Tensor
-    cap: float
+from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +217,7 @@ class PolicyLearner:
         return [[next(rows) for _ in group.rollouts] for group in groups_P]
 
     def adapter(self) -> Adapter:
-        """The LoRA weights and their version."""
+        """What trains, and its version."""
         with self.engine.whole():
             return self.policy.adapter(self.version)
 
@@ -281,8 +230,7 @@ class PolicyLearner:
         os.replace(partial, path)
         adapter = self.adapter()
         if self.engine.rank == 0:
-            lora = self.config.model.lora
-            save_adapter(adapter, folder, r=lora.r, alpha=lora.alpha, base=self.policy.name)
+            save_adapter(adapter, folder, lora=self.config.model.lora, base=self.policy.name)
             if self._reference is not None:
                 save_reference(self._reference, folder)
 
@@ -322,49 +270,13 @@ class PolicyLearner:
     def _anchor_to(self, adapter: Adapter) -> None:
         """Keep the policy RL began with, where there is a KL to it.
 
-        An adapter is a few MB, not a second copy of the model. The bare base would be no reference:
-        it cannot write a chain at all.
+        A LoRA is a few MB, not a second copy of the model. The bare base would be no reference: it
+        cannot write a chain at all.
         """
         self._reference = adapter if self.config.rl.kl_coefficient > 0 else None
 
     def _state_path(self, folder: Path) -> Path:
         return folder / f"optimizer-{self.engine.rank + 1}-of-{self.engine.world_size}.pt"
-
-
-class LocalLearner:
-    """The Learner port in one process."""
-
-    def __init__(self, policy: Policy, config: Config) -> None:
-        engine = LocalEngine(policy, gradient_clip=config.rl.gradient_clip)
-        self._learner = PolicyLearner(policy, engine, config)
-
-    async def update(self, samples: Sequence[Sample]) -> Update:
-        metrics = self._learner.update(samples)
-        return Update(policy_version=self._learner.version, metrics=metrics)
-
-    async def adapter(self) -> Adapter:
-        return self._learner.adapter()
-
-    async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
-        return self._learner.logprobs(groups_P)
-
-    async def save(self, folder: Path) -> None:
-        self._learner.save(folder)
-
-    async def load(self, folder: Path) -> None:
-        self._learner.load(folder)
-
-    async def begin(self, folder: Path) -> None:
-        self._learner.begin(folder)
-
-    async def restart(self) -> None:
-        """Nothing can have died; :meth:`load` replaces all there is."""
-
-
-def k3(log_ratio: Tensor) -> Tensor:
-    """``exp(x) - 1 - x`` of x = log q - log p: unbiased for KL(p || q) on samples of p, and never
-    negative (Schulman, 2020)."""
-    return log_ratio.exp() - 1 - log_ratio
 
 
 def _rows_like(logprobs_BT: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:

@@ -1,5 +1,5 @@
-"""The policy: a Qwen2.5-Omni thinker whose audio encoder is frozen and whose LLM carries LoRA,
-or a Qwen2 or Qwen3 that reads the words instead of hearing them.
+"""The policy: a Qwen2.5-Omni thinker whose audio encoder is frozen and whose LLM trains, through LoRA
+or whole, or a Qwen2 or Qwen3 that reads the words instead of hearing them.
 
 The encoder never changes, so each clip goes through it once and its embeddings are cached. What
 remains of a forward pass is the language model over token embeddings with the clip's spliced in.
@@ -7,7 +7,6 @@ remains of a forward pass is the language model over token embeddings with the c
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cogaudio_rl.config import ModelConfig
+from cogaudio_rl.config import LoraConfig, ModelConfig
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
@@ -64,9 +63,12 @@ class PackedBatch:
 class Policy(nn.Module):
     """The trainable policy with its tokenizer and ears. ``forward`` gives response log-probs."""
 
-    def __init__(self, peft_model: Any, processor: Any, *, name: str) -> None:
+    def __init__(self, model: Any, processor: Any, *, name: str, config: ModelConfig) -> None:
+        """``model`` is PEFT's around transformers', or without LoRA transformers' own."""
         super().__init__()
-        self.peft_model = peft_model
+        self.model = model
+        self._lora = config.lora
+        self._computes_in: torch.dtype = getattr(torch, config.dtype)
         self.processor = processor
         self.chat = Chat(processor, name=name)
         self.tokenizer = self.chat.tokenizer
@@ -80,11 +82,11 @@ class Policy(nn.Module):
 
     @classmethod
     def load(cls, config: ModelConfig) -> Policy:
-        """Open the backbone and attach a fresh LoRA (its B is zero: the base's own output).
+        """Open the backbone and attach a fresh LoRA (its B is zero: the base's own output), or let all
+        of its language model train.
 
         Raises CheckpointError for a missing, damaged or foreign checkpoint.
         """
-        from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM, Qwen2_5OmniThinkerForConditionalGeneration
 
         quiet_transformers()
@@ -101,17 +103,19 @@ class Policy(nn.Module):
         if hears:
             model.visual = None  # no stage looks at anything
         model.requires_grad_(False)
-        lora = LoraConfig(
-            r=config.lora.r,
-            lora_alpha=config.lora.alpha,
-            lora_dropout=config.lora.dropout,
-            target_modules=LORA_TARGETS,
-        )
-        return cls(get_peft_model(model, lora), processor, name=config.path)
+        return cls(_made_trainable(model, config.lora), processor, name=config.path, config=config)
 
     def inner(self) -> Any:
-        """The transformers model inside the PEFT wrapper; LoRA layers sit in place."""
-        return self.peft_model.get_base_model()
+        """transformers' model; LoRA layers sit in place."""
+        return self.model.get_base_model() if self._lora else self.model
+
+    def precision(self) -> Any:
+        """What trains whole is kept in float32; a policy of another type casts it as it computes."""
+        return torch.autocast(
+            self.device.type,
+            dtype=self._computes_in,
+            enabled=self._lora is None and self._computes_in is not torch.float32,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -235,6 +239,10 @@ class Policy(nn.Module):
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Log-probs and entropies of the response tokens, both float32 [B, T], 0 where padded."""
+        with self.precision():
+            return self._forward(batch)
+
+    def _forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         inner = self.inner()
         hidden_BSD = inner.model(
             inputs_embeds=self.embed(batch.input_ids_BS, batch.audio_ND),
@@ -270,26 +278,32 @@ class Policy(nn.Module):
                 block.training = True
         return self
 
-    # -- the adapter ----------------------------------------------------------------------------
+    # -- what trains ----------------------------------------------------------------------------
 
-    def lora_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The trainable parameters by name."""
-        return ((n, p) for n, p in self.peft_model.named_parameters() if p.requires_grad)
+    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The trainable parameters by name; one that is tied comes once."""
+        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
 
     def adapter(self, version: int) -> Adapter:
-        """The LoRA weights under PEFT's own names (without the adapter's name in them)."""
-        from peft import get_peft_model_state_dict
-
-        state = get_peft_model_state_dict(self.peft_model)
-        tensors = {k: v.detach().float().cpu().numpy().copy() for k, v in state.items()}
+        """LoRA's weights under PEFT's own names (without the adapter's name in them), or the whole
+        language model's."""
+        tensors = {
+            name: tensor.detach().float().cpu().numpy().copy()
+            for name, tensor in self._trained_state().items()
+        }
         return Adapter(version=version, tensors=tensors)
 
+    @torch.no_grad()
     def load_adapter(self, adapter: Adapter) -> None:
-        """Replace the LoRA weights. Raises CheckpointError when names or shapes do not match."""
-        from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-        own = get_peft_model_state_dict(self.peft_model)
+        """Replace what trains. Raises CheckpointError when names or shapes do not match."""
+        own = self._trained_state()
         given: dict[str, Any] = dict(adapter.tensors)
+        if given and adapter.is_lora != (self._lora is not None):
+            raise CheckpointError(
+                "the adapter is a LoRA and model.lora is null: the whole language model trains"
+                if adapter.is_lora
+                else "the checkpoint holds a whole language model; set model.lora=null to go on from it"
+            )
         for name in sorted(set(own) ^ set(given)):
             side = "lacks" if name in own else "has an unknown"
             raise CheckpointError(
@@ -301,11 +315,31 @@ class Policy(nn.Module):
                     f"adapter tensor {name!r} has shape {tuple(given[name].shape)}, "
                     f"this model needs {tuple(tensor.shape)}"
                 )
-        state = {k: torch.from_numpy(np.asarray(v)).to(own[k].dtype) for k, v in given.items()}
-        set_peft_model_state_dict(self.peft_model, state)
+        for name, tensor in own.items():
+            tensor.copy_(torch.from_numpy(np.asarray(given[name])))
 
-    @contextlib.contextmanager
-    def without_adapter(self) -> Iterator[None]:
-        """The bare base, for as long as the block lasts."""
-        with self.peft_model.disable_adapter():
-            yield
+    def _trained_state(self) -> dict[str, Tensor]:
+        if self._lora is None:
+            return dict(self.trained_parameters())
+        from peft import get_peft_model_state_dict
+
+        return get_peft_model_state_dict(self.model)
+
+
+def _made_trainable(model: Any, lora: LoraConfig | None) -> Any:
+    """LoRA on a frozen model; without it, the language model itself in float32, as LoRA is kept."""
+    if lora is None:
+        for part in (model.model, model.lm_head):
+            for parameter in part.parameters():
+                parameter.data = parameter.data.float()
+                parameter.requires_grad_(True)
+        return model
+    import peft
+
+    config = peft.LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=LORA_TARGETS,
+    )
+    return peft.get_peft_model(model, config)

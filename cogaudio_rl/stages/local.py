@@ -15,19 +15,19 @@ from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
 from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.generate import LocalSampler
-from cogaudio_rl.models.learner import LocalLearner
+from cogaudio_rl.models.learner import PolicyLearner
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.ports import Ports, RolloutPorts
 from cogaudio_rl.rewards.judge import make_judge
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.sft import run_sft
-from cogaudio_rl.types import Utterance
+from cogaudio_rl.types import Adapter, Group, Sample, Update, Utterance
 
 _PACKAGES = ("torch", "transformers", "peft", "numpy")
 
 
 class LocalBackend:
-    """Implements :class:`cogaudio_rl.stages.pipeline.Backend`."""
+    """Implements :class:`cogaudio_rl.stages.backend.Backend`."""
 
     def __init__(self, config: Config) -> None:
         # The order of a sum, and with it the last digit, depends on the number of threads.
@@ -46,7 +46,7 @@ class LocalBackend:
         out: Path,
         on_step: Callable[[int, int, Mapping[str, float]], None],
     ) -> None:
-        """See :class:`cogaudio_rl.stages.pipeline.Backend`."""
+        """See :class:`cogaudio_rl.stages.backend.Backend`."""
         # LoRA's A is drawn when it is attached.
         torch.manual_seed(seed_for(self._config.seed, "lora", stage))
         policy = Policy.load(self._config.model)
@@ -64,8 +64,7 @@ class LocalBackend:
             seed=self._config.seed,
             log=on_step,
         )
-        lora = self._config.model.lora
-        save_adapter(policy.adapter(0), out, r=lora.r, alpha=lora.alpha, base=policy.name)
+        save_adapter(policy.adapter(0), out, lora=self._config.model.lora, base=policy.name)
 
     def ports(self) -> Ports:
         """Sampler and learner hold a policy each, as they do on a cluster."""
@@ -73,7 +72,7 @@ class LocalBackend:
         return Ports(sampler=rollout.sampler, judge=rollout.judge, learner=self.learner())
 
     def rollout_ports(self) -> RolloutPorts:
-        """See :class:`cogaudio_rl.stages.pipeline.Backend`."""
+        """See :class:`cogaudio_rl.stages.backend.Backend`."""
         config = self._config
         if self._rollout_ports is None:
             self._rollout_ports = RolloutPorts(
@@ -83,7 +82,7 @@ class LocalBackend:
         return self._rollout_ports
 
     def learner(self) -> LocalLearner:
-        """See :class:`cogaudio_rl.stages.pipeline.Backend`."""
+        """See :class:`cogaudio_rl.stages.backend.Backend`."""
         if self._learner is None:
             self._learner = LocalLearner(Policy.load(self._config.model), self._config)
         return self._learner
@@ -98,3 +97,33 @@ class LocalBackend:
     def close(self) -> None:
         """Nothing was started."""
         self._rollout_ports = self._learner = None
+
+
+class LocalLearner:
+    """The Learner port in one process."""
+
+    def __init__(self, policy: Policy, config: Config) -> None:
+        engine = LocalEngine(policy, gradient_clip=config.rl.gradient_clip)
+        self._learner = PolicyLearner(policy, engine, config)
+
+    async def update(self, samples: Sequence[Sample]) -> Update:
+        metrics = self._learner.update(samples)
+        return Update(policy_version=self._learner.version, metrics=metrics)
+
+    async def adapter(self) -> Adapter:
+        return self._learner.adapter()
+
+    async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
+        return self._learner.logprobs(groups_P)
+
+    async def save(self, folder: Path) -> None:
+        self._learner.save(folder)
+
+    async def load(self, folder: Path) -> None:
+        self._learner.load(folder)
+
+    async def begin(self, folder: Path) -> None:
+        self._learner.begin(folder)
+
+    async def restart(self) -> None:
+        """Nothing can have died; :meth:`load` replaces all there is."""

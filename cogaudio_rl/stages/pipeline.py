@@ -2,7 +2,7 @@
 
     data ─► stage I ─► stage II ─► stage III (DR-SAPO) ─► evaluation ─► report
 
-It knows a Backend, never Ray: ``clusters/launch.py`` gives it the one on Ray, and
+It knows a Backend, never Ray: ``clusters/backend.py`` has the one on Ray, and
 :class:`cogaudio_rl.stages.local.LocalBackend` runs the same in one process.
 """
 
@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from cogaudio_rl.config import Config, SftStageConfig
+from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
 from cogaudio_rl.data.load import Splits, labels, load_splits
-from cogaudio_rl.data.stream import UtteranceStream
-from cogaudio_rl.errors import CheckpointError, WorkerDied
+from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.eval.console import print_table
 from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
@@ -32,63 +30,12 @@ from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
-from cogaudio_rl.ports import Learner, Ports, RolloutPorts
-from cogaudio_rl.rl_checkpoints import RlCheckpoints
-from cogaudio_rl.rollout_file import write_rollouts
 from cogaudio_rl.run_folder import RunFolder
 from cogaudio_rl.seeding import rng_for
-from cogaudio_rl.stages.readiness import Readiness
-from cogaudio_rl.stages.rl import RlHooks, run_rl
-from cogaudio_rl.stages.rl_halves import rollouts_only, train_only
-from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
-from cogaudio_rl.stages.routes import RouteMix, route_prompts
+from cogaudio_rl.stages.backend import Backend
+from cogaudio_rl.stages.stage3 import Stage3
 from cogaudio_rl.trace import FILE_NAME as TRACE
-from cogaudio_rl.types import AudioRef, Prompt, Utterance
-
-OnStep = Callable[[int, int, Mapping[str, float]], None]
-"""(step, of how many, metrics)"""
-
-
-class Backend(Protocol):
-    """Where the heavy work happens."""
-
-    def train_sft(
-        self,
-        stage: str,
-        config: SftStageConfig,
-        utterances: Sequence[Utterance],
-        *,
-        init: Path | None,
-        out: Path,
-        on_step: OnStep,
-    ) -> None:
-        """Train one SFT stage from the adapter in ``init`` (None: a fresh one) into ``out``."""
-        ...
-
-    def ports(self) -> Ports:
-        """Start sampler, judge and learner, or give those already running."""
-        ...
-
-    def rollout_ports(self) -> RolloutPorts:
-        """Sampler and judge alone."""
-        ...
-
-    def learner(self) -> Learner:
-        """The learner alone."""
-        ...
-
-    def versions(self) -> dict[str, str]:
-        """Versions of what ran, for the report."""
-        ...
-
-    def save_trace(self, path: Path) -> None:
-        """Write who did what when, where that is known."""
-        ...
-
-    def close(self) -> None:
-        """End every process that was started."""
-        ...
-
+from cogaudio_rl.types import AudioRef
 
 SFT_STAGES: dict[str, tuple[str, str | None, str]] = {
     "stage1": ("stage I: explicit EIPS SFT (prompt A): learn to reason from the voice", None, "B"),
@@ -114,6 +61,7 @@ class Pipeline:
         self.config, self.run, self.backend = config, run, backend
         self.metrics, self.console = metrics, console
         self._splits: Splits | None = None
+        self._stage3 = Stage3(config, run, backend, metrics, console)
 
     @property
     def splits(self) -> Splits:
@@ -172,130 +120,22 @@ class Pipeline:
                 on_step=on_step,
             )
 
-    # -- stage III ------------------------------------------------------------------------------
-
     def rl(self, init: Path | None = None) -> None:
         """DR-SAPO from the stage II adapter, or from the last RL checkpoint of this run."""
         if self.run.is_done("stage3"):
             return
-        config, utterances = self.config, self.splits.rl
-        self.console.stage(
-            "stage III: DR-SAPO on both routes: prefer replies that meet the need behind the voice"
-        )
-        canaries = tuple(route_prompts([utterances[0]], "both"))
-        checkpoints = self.run.rl_checkpoints(keep=config.rl.keep_checkpoints)
-        with self._stage("stage3"), self._rl_hooks(config.rl.steps) as hooks:
-            asyncio.run(self._train_rl(utterances, init, canaries, checkpoints, hooks))
+        utterances = self.splits.rl
+        with self._stage("stage3"):
+            self._stage3.train(utterances, init)
         self.backend.save_trace(self.run.path / TRACE)
 
     def rl_rollouts_only(self, init: Path | None = None) -> None:
         """Roll out and judge with the stage II adapter, and keep all of it; nothing is trained."""
-        config, utterances = self.config, self.splits.rl
-        self.console.stage("stage III without training: rollouts and their rewards alone")
-        adapter = load_adapter(init or self.run.checkpoint("stage2"))
-        self.metrics.forget_after("rollouts_only", 0)
-        with self._rl_hooks(config.rl.steps, "rollouts_only") as hooks:
-            asyncio.run(
-                rollouts_only(
-                    self.backend.rollout_ports(),
-                    adapter,
-                    UtteranceStream(utterances, config.seed),
-                    RouteMix(config.rl, config.seed),
-                    config.rl,
-                    seed=config.seed,
-                    hooks=hooks,
-                )
-            )
-        self.console.note(f"rollouts: {self.run.rollouts('rollouts_only', 1).parent}")
+        self._stage3.rollouts_only(self.splits.rl, init)
 
     def rl_train_only(self, rollouts: Path, init: Path | None = None) -> None:
         """Train on rollouts that another run saved; nothing is generated and nothing judged."""
-        files = sorted(rollouts.glob("*.jsonl"))
-        self.console.stage(f"stage III without rollouts: training on {len(files)} saved steps")
-        self.metrics.forget_after("train_only", 0)
-        with self._rl_hooks(len(files), "train_only") as hooks:
-            asyncio.run(
-                train_only(
-                    self.backend.learner(),
-                    init or self.run.checkpoint("stage2"),
-                    files,
-                    self.splits.rl,
-                    self.config.rl,
-                    hooks=hooks,
-                )
-            )
-
-    @contextmanager
-    def _rl_hooks(self, steps: int, stage: str = "stage3") -> Iterator[RlHooks]:
-        """What the loop does at its marks, in this run's folder and before the user's eyes."""
-        checkpoints = self.run.rl_checkpoints(keep=self.config.rl.keep_checkpoints)
-        with self.console.steps(stage) as show:
-
-            def log(step: int, values: Mapping[str, float]) -> None:
-                self.metrics.log(stage, step, values)
-                show(step, steps, values)
-
-            def ready(readiness: Readiness) -> None:
-                self.console.note(readiness.line(), warn=not readiness.ready)
-                self.run.update_state(ready_for_rl=readiness.ready)
-
-            yield RlHooks(
-                log=log,
-                rollouts=lambda step, groups, scores: write_rollouts(
-                    self.run.rollouts(stage, step), groups, scores
-                ),
-                ready=ready,
-                trained=self.run.trained,
-                checkpoint_folder=checkpoints.draft,
-                saved=lambda step, folder, state, reward: checkpoints.seal(
-                    folder, step=step, state=state, reward=reward
-                ),
-            )
-
-    async def _train_rl(
-        self,
-        utterances: Sequence[Utterance],
-        init: Path | None,
-        canaries: tuple[Prompt, ...],
-        checkpoints: RlCheckpoints,
-        hooks: RlHooks,
-    ) -> None:
-        """The loop, from its last checkpoint; again from there when a worker died."""
-        config, restarts = self.config, 0
-        ports = self.backend.ports()
-        loop = run_rl_pipelined if config.rl.max_staleness else run_rl
-        while True:
-            start, stream = 1, UtteranceStream(utterances, config.seed)
-            mix = RouteMix(config.rl, config.seed)
-            if (newest := checkpoints.newest()) is not None:
-                start = newest.step + 1
-                stream = UtteranceStream.restore(utterances, config.seed, newest.state["stream"])
-                mix.restore(newest.state["mix"])
-            self.metrics.forget_after("stage3", start - 1)
-            self.run.forget_trained_after(start - 1)
-            try:
-                if newest is None:
-                    await ports.learner.begin(init or self.run.checkpoint("stage2"))
-                else:
-                    await ports.learner.load(newest.path)
-                await loop(
-                    ports,
-                    stream,
-                    mix,
-                    canaries,
-                    config.rl,
-                    seed=config.seed,
-                    hooks=hooks,
-                    start=start,
-                )
-                await ports.learner.save(self.run.checkpoint("stage3"))
-                return
-            except WorkerDied as died:
-                restarts += 1
-                if restarts > config.rl.max_restarts:
-                    raise
-                self.console.note(f"{died}; going on from the last checkpoint", warn=True)
-                await ports.learner.restart()
+        self._stage3.train_only(self.splits.rl, rollouts, init)
 
     # -- evaluation and report ------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from world import lottery, make_utterances
 
-from clusters.launch import RayBackend
+from clusters.backend import RayBackend
 from cogaudio_rl.config import Config, RlConfig
 from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.models.checkpoint import save_adapter
@@ -54,13 +54,14 @@ class Engine:
         self.ports = Ports(sampler=ports.sampler, judge=self.judge, learner=ports.learner)
         self._folder = folder
         self._stream = UtteranceStream(make_utterances(64), 0)
+        self.canaries = tuple(route_prompts(self._stream.peek(1), "both"))
         self._next = 2  # 1 would measure readiness
         self._loop = asyncio.new_event_loop()
 
     def begin(self, adapter: Adapter) -> None:
         """Start from these weights."""
-        lora, start = self.config.model.lora, self._folder / "start"
-        save_adapter(adapter, start, r=lora.r, alpha=lora.alpha, base=self.config.model.path)
+        model, start = self.config.model, self._folder / "start"
+        save_adapter(adapter, start, lora=model.lora, base=model.path)
         self._loop.run_until_complete(self.ports.learner.begin(start))
 
     def steps(
@@ -91,12 +92,11 @@ class Engine:
             saved=lambda *_: None,
         )
         loop = run_rl_pipelined if config.max_staleness else run_rl
-        canaries = tuple(route_prompts(self._stream.peek(1), "both"))
         mix = RouteMix(config, 0)
         with suppress(_Enough):
             self._loop.run_until_complete(
                 loop(
-                    self.ports, self._stream, mix, canaries, config,
+                    self.ports, self._stream, mix, self.canaries, config,
                     seed=0, hooks=hooks, start=self._next,
                 )
             )  # fmt: skip

@@ -23,7 +23,7 @@ class _Watching(LocalEngine):
 
     def __init__(self, policy: Policy, *, gradient_clip: float) -> None:
         super().__init__(policy, gradient_clip=gradient_clip)
-        self.named = list(policy.lora_parameters())
+        self.named = list(policy.trained_parameters())
         self.seen: dict[str, torch.Tensor] = {}
 
     def step(self, learning_rate: float) -> float:

@@ -16,51 +16,61 @@ import time
 from pathlib import Path
 from typing import Any
 
+import datasets
+import torch
+import trl
+from peft import LoraConfig, get_peft_model_state_dict
+from transformers import TrainerCallback
+from world import (
+    COMPLETION_TOKENS,
+    GROUP_SIZE,
+    INNER_UPDATES,
+    LEARNING_RATE,
+    LORA,
+    TAU_NEG,
+    TAU_POS,
+    UTTERANCES_PER_STEP,
+    chat_messages,
+    lottery,
+    make_utterances,
+)
+
+from cogaudio_rl.models.policy import LORA_TARGETS
+from cogaudio_rl.types import Route
+
 
 def main(world: Path, threads: int) -> None:
-    import torch
-
     torch.set_num_threads(threads)
-    import datasets
-    import trl
-    from peft import LoraConfig
-    from transformers import TrainerCallback
-    from world import (
-        COMPLETION_TOKENS,
-        GROUP_SIZE,
-        INNER_UPDATES,
-        LEARNING_RATE,
-        LORA,
-        TAU_NEG,
-        TAU_POS,
-        UTTERANCES_PER_STEP,
-        chat_messages,
-        lottery,
-        make_utterances,
+    judge = Judge()
+    trainer = trl.GRPOTrainer(
+        model=str(world / "backbone"),
+        args=settings(world),
+        reward_funcs=judge.score,  # pyright: ignore[reportArgumentType] - its annotation forgets async
+        train_dataset=datasets.Dataset.from_list(
+            [
+                {"prompt": chat_messages(u, route), "id": f"{u.id}/{route}"}
+                for u in make_utterances(64)
+                for route in Route
+            ]
+        ),
+        peft_config=LoraConfig(
+            r=LORA["r"], lora_alpha=LORA["alpha"], lora_dropout=0.0, target_modules=LORA_TARGETS
+        ),
+        callbacks=[Told(judge)],
     )
+    write_parity(trainer, world)
+    say({"ready": True, "trl": trl.__version__})
+    trainer.train()
 
-    from cogaudio_rl.models.policy import LORA_TARGETS
-    from cogaudio_rl.types import Route
 
-    rows = [
-        {"prompt": chat_messages(u, route), "id": f"{u.id}/{route}"}
-        for u in make_utterances(64)
-        for route in Route
-    ]
-    completions = 2 * UTTERANCES_PER_STEP * GROUP_SIZE
-    judge_s = 0.0
-
-    async def judged(completion_ids: list[list[int]], **_: Any) -> list[float]:
-        if judge_s:
-            await asyncio.sleep(judge_s)
-        return [lottery(ids) for ids in completion_ids]
-
-    settings = trl.GRPOConfig(
+def settings(world: Path) -> trl.GRPOConfig:
+    """Ours, in TRL's words."""
+    return trl.GRPOConfig(
         output_dir=str(world / "trl"),
         use_cpu=True,
         bf16=False,
         gradient_checkpointing=False,
-        per_device_train_batch_size=completions,
+        per_device_train_batch_size=2 * UTTERANCES_PER_STEP * GROUP_SIZE,
         num_generations=GROUP_SIZE,
         max_completion_length=COMPLETION_TOKENS,
         num_iterations=INNER_UPDATES,
@@ -83,48 +93,46 @@ def main(world: Path, threads: int) -> None:
         seed=0,
     )
 
-    class Told(TrainerCallback):
-        """Makes the trainer wait for a line, run that many steps, and say how long they took."""
 
-        left = 0
+class Judge:
+    """The reward of both sides, which takes a stated time."""
 
-        def __init__(self) -> None:
-            self.done: list[float] = []
-            self.started = 0.0
+    def __init__(self) -> None:
+        self.seconds = 0.0
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            nonlocal judge_s
-            if self.left == 0:
-                line = sys.stdin.readline()
-                if not line.strip():
-                    os._exit(0)
-                order = json.loads(line)
-                self.left = order["steps"] * INNER_UPDATES
-                judge_s = order["judge_s"]
-                self.done, self.started = [], time.perf_counter()
-            return control
+    async def score(self, completion_ids: list[list[int]], **_: Any) -> list[float]:
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        return [lottery(ids) for ids in completion_ids]
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            self.left -= 1
-            if self.left % INNER_UPDATES == 0:
-                self.done.append(time.perf_counter() - self.started)
-            if self.left == 0:
-                say({"wall": self.done})
-            return control
 
-    trainer = trl.GRPOTrainer(
-        model=str(world / "backbone"),
-        args=settings,
-        reward_funcs=judged,  # pyright: ignore[reportArgumentType] - its annotation forgets async
-        train_dataset=datasets.Dataset.from_list(rows),
-        peft_config=LoraConfig(
-            r=LORA["r"], lora_alpha=LORA["alpha"], lora_dropout=0.0, target_modules=LORA_TARGETS
-        ),
-        callbacks=[Told()],
-    )
-    write_parity(trainer, world)
-    say({"ready": True, "trl": trl.__version__})
-    trainer.train()
+class Told(TrainerCallback):
+    """Makes the trainer wait for a line, run that many steps, and say how long they took."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._left = 0
+        self._done: list[float] = []
+        self._started = 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self._left == 0:
+            line = sys.stdin.readline()
+            if not line.strip():
+                os._exit(0)
+            order = json.loads(line)
+            self._left = order["steps"] * INNER_UPDATES
+            self._judge.seconds = order["judge_s"]
+            self._done, self._started = [], time.perf_counter()
+        return control
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self._left -= 1
+        if self._left % INNER_UPDATES == 0:
+            self._done.append(time.perf_counter() - self._started)
+        if self._left == 0:
+            say({"wall": self._done})
+        return control
 
 
 def write_parity(trainer: Any, world: Path) -> None:
@@ -132,9 +140,6 @@ def write_parity(trainer: Any, world: Path) -> None:
 
     The LoRA's B is drawn anew first: where it is zero, half of the gradient is.
     """
-    import torch
-    from peft import get_peft_model_state_dict
-
     model = trainer.accelerator.unwrap_model(trainer.model)
     kept = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     generator = torch.Generator().manual_seed(0)
@@ -174,8 +179,6 @@ def write_parity(trainer: Any, world: Path) -> None:
 
 
 def logprobs(trainer: Any, model: Any, inputs: dict[str, Any]) -> Any:
-    import torch
-
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
     mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
     return trainer._get_per_token_logps_and_entropies(

@@ -55,23 +55,27 @@ class _OnlyConfig:
 
 
 @pytest.mark.parametrize(
-    ("zero_stage", "world_size", "unheard"),
+    ("zero_stage", "world_size", "unheard", "trains"),
     [
-        (0, 2, "none"),
-        (1, 2, "none"),
-        (2, 1, "none"),
-        (2, 2, "all"),
-        (2, 4, "some"),
-        (3, 2, "some"),
+        (0, 2, "none", "lora"),
+        (1, 2, "none", "lora"),
+        (2, 1, "none", "lora"),
+        (2, 2, "all", "lora"),
+        (2, 4, "some", "lora"),
+        (3, 2, "some", "lora"),
+        (2, 2, "none", "whole"),
+        (3, 2, "some", "whole"),
     ],
 )
 def test_ranks_equal_one_process(
-    zero_stage: int, world_size: int, unheard: str, tmp_path: Path
+    zero_stage: int, world_size: int, unheard: str, trains: str, tmp_path: Path
 ) -> None:
     """``unheard``: how many utterances are text alone, so that some ranks have nothing to hear."""
     config = make_config(make_checkpoint(tmp_path / "tiny"), minibatches=2, micro_batch_tokens=256)
     cluster = config.cluster.model_copy(update={"zero_stage": zero_stage})
-    config = config.model_copy(update={"cluster": cluster})
+    lora = config.model.lora if trains == "lora" else None
+    model = config.model.model_copy(update={"lora": lora})
+    config = config.model_copy(update={"cluster": cluster, "model": model})
     utterances = make_utterances(tmp_path / "clips", 5)
     mute = {"none": 0, "some": 2, "all": 5}[unheard]
     utterances = [replace(u, audio=None) if i < mute else u for i, u in enumerate(utterances)]

@@ -15,13 +15,16 @@ from tiny_world import make_config, make_policy, make_reader, make_utterances
 from actors.rollout import RolloutWorker
 from clusters.runtime_env import rollout_env
 from cogaudio_rl.config import ClusterConfig, Config
-from cogaudio_rl.types import Prompt, Route
+from cogaudio_rl.errors import PublishError
+from cogaudio_rl.models.policy import Policy
+from cogaudio_rl.types import Group, Prompt, Route
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+@pytest.fixture(scope="module", params=["lora", "whole"])
+def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """What trains: a LoRA, or the whole language model."""
     folder = make_reader(tmp_path_factory.mktemp("reader"), "qwen3")
     # Stored in 16 bits, as most are: what is folded into the weights must not be rounded to that.
     stored = load_file(folder / "model.safetensors")
@@ -29,7 +32,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
     config = make_config(folder)
     cluster = ClusterConfig(threads_per_rollout=1, max_num_seqs=16, max_model_len=256)
-    limits = {"max_new_tokens_explicit": 24, "max_new_tokens_direct": 12}
+    limits: dict[str, int | None] = {"max_new_tokens_explicit": 24, "max_new_tokens_direct": 12}
+    if request.param == "whole":
+        limits["lora"] = None
     model = config.model.model_copy(update=limits)
     return config.model_copy(update={"cluster": cluster, "model": model})
 
@@ -42,10 +47,22 @@ def worker(config: Config) -> Iterator[RolloutWorker]:
         yield RolloutWorker(config)
 
 
+def worst_gap(policy: Policy, groups: list[Group], version: int) -> float:
+    """Between the engine's log-probs and the policy's."""
+    gaps = [0.0]
+    for group in groups:
+        for rollout in group.rollouts:
+            assert rollout.policy_version == version
+            with torch.no_grad():
+                own = policy(policy.pack([policy.sequence(group.prompt, rollout.token_ids)]))[0][0]
+            gaps += [abs(float(a) - b) for a, b in zip(own, rollout.logprobs, strict=True)]
+    return max(gaps)
+
+
 def test_log_probs_are_the_learner_s_after_each_publish(
     worker: RolloutWorker, config: Config, tmp_path: Path
 ) -> None:
-    policy = make_policy(config).eval()
+    policy, base = make_policy(config).eval(), make_policy(config).eval()
     heard = make_utterances(tmp_path, 3)
     asked = [
         Prompt(utterance=u, route=route)
@@ -57,12 +74,21 @@ def test_log_probs_are_the_learner_s_after_each_publish(
         adapter = shaken_adapter(policy, version)
         worker.publish(adapter)
         policy.load_adapter(adapter)
-        for group in worker.sample(asked, n=2, temperature=1.0, seed=3):
-            for rollout in group.rollouts:
-                part = policy.sequence(group.prompt, rollout.token_ids)
-                with torch.no_grad():
-                    own = policy(policy.pack([part]))[0][0]
-                assert max(abs(a - b) for a, b in zip(own, rollout.logprobs, strict=True)) < 1e-4
-                assert rollout.policy_version == version
-                said.append(rollout.token_ids)
+        groups = worker.sample(asked, n=2, temperature=1.0, seed=3)
+        assert worst_gap(policy, groups, version) < 1e-4
+        assert worst_gap(base, groups, version) > 0.1
+        said += [r.token_ids for g in groups for r in g.rollouts]
     assert len(set(said)) > len(said) // 2
+    worker.publish(None)
+    assert worst_gap(base, worker.sample(asked, n=2, temperature=1.0, seed=3), 0) < 1e-4
+
+
+def test_weights_without_a_place_are_refused(worker: RolloutWorker, config: Config) -> None:
+    adapter = make_policy(config).adapter(7)
+    (name, tensor), *rest = adapter.tensors.items()
+    astray = {name.replace("layers.0", "layers.9").replace("embed_tokens", "embeds"): tensor}
+    if config.model.lora is not None:
+        (b, other), *rest = rest
+        astray[b.replace("layers.0", "layers.9")] = other
+    with pytest.raises(PublishError, match="no place in the engine"):
+        worker.publish(replace(adapter, tensors=dict(rest) | astray))

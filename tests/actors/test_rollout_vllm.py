@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_backbone import make_backbone, make_utterance, shaken_adapter
@@ -75,17 +76,20 @@ def rollouts(groups: Sequence[Group]) -> list[tuple[Prompt, tuple[int, ...], tup
     return [(g.prompt, r.token_ids, r.logprobs) for g in groups for r in g.rollouts]
 
 
+def nothing(policy: Policy) -> Adapter:
+    """A LoRA whose B is zero: it changes nothing."""
+    own = policy.adapter(0)
+    tensors = {k: np.asarray(v) * (".lora_B." not in k) for k, v in own.tensors.items()}
+    return Adapter(version=0, tensors=tensors)
+
+
 @torch.no_grad()
 def gap(policy: Policy, adapter: Adapter | None, groups: Sequence[Group]) -> float:
     """The largest difference between the sampler's log-probs and the learner's."""
     said = rollouts(groups)
     batch = policy.pack([policy.sequence(prompt, ids) for prompt, ids, _ in said])
-    if adapter is None:
-        with policy.without_adapter():
-            own, _entropy = policy(batch)
-    else:
-        policy.load_adapter(adapter)
-        own, _entropy = policy(batch)
+    policy.load_adapter(adapter or nothing(policy))
+    own, _entropy = policy(batch)
     return max(
         abs(float(a) - b)
         for row, (_, _, theirs) in zip(own, said, strict=True)

@@ -25,9 +25,9 @@ from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.errors import CheckpointError, DataError, WorkerDied
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.engine import LocalEngine
-from cogaudio_rl.models.learner import LocalLearner
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.seeding import seed_for
+from cogaudio_rl.stages.local import LocalLearner
 from cogaudio_rl.stages.sft import run_sft
 from cogaudio_rl.types import Group, Utterance
 

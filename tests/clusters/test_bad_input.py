@@ -16,6 +16,7 @@ from tiny_world import make_checkpoint, make_utterances
 from typer.testing import CliRunner, Result
 
 from clusters.cli import app
+from cogaudio_rl.config import LoraConfig
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.models.checkpoint import save_adapter
 from cogaudio_rl.types import Adapter
@@ -170,7 +171,7 @@ def test_a_backbone_of_another_architecture(corpus: Path, tmp_path: Path) -> Non
 def test_an_adapter_of_another_architecture(corpus: Path, backbone: Path, tmp_path: Path) -> None:
     name = "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight"
     foreign = Adapter(version=0, tensors={name: np.zeros((8, 4), np.float32)})
-    save_adapter(foreign, tmp_path / "foreign", r=8, alpha=32, base="gpt2")
+    save_adapter(foreign, tmp_path / "foreign", lora=LoraConfig(r=8, alpha=32), base="gpt2")
     line = refused(sft(corpus, backbone, "--from", str(tmp_path / "foreign")))
     assert "is it of another architecture?" in line
 

@@ -112,10 +112,16 @@ def test_the_paper_recipe_fits_its_gpus() -> None:
 def test_learner_parts_by_hand() -> None:
     parts = of(Role.LEARNER).parts
     lora = 20_185_088
-    assert parts["weights"] == pytest.approx(2 * (7_615_616_512 + lora) / GIB)
+    assert parts["weights"] == pytest.approx((2 * 7_615_616_512 + 4 * lora) / GIB)
     assert parts["ears"] == pytest.approx(2 * 639_647_232 / GIB)
-    assert parts["gradients"] == pytest.approx(2 * lora / 4 / GIB)
+    assert parts["gradients"] == pytest.approx(4 * lora / 4 / GIB)
     assert parts["Adam"] == pytest.approx(12 * lora / 4 / GIB)
+
+
+def test_without_lora_all_of_the_language_model_counts() -> None:
+    parts = of(Role.LEARNER, "model.lora=null", "cluster.zero_stage=3").parts
+    for name, width in (("weights", 4), ("gradients", 4), ("Adam", 12)):
+        assert parts[name] == pytest.approx(width * 7_615_616_512 / 4 / GIB)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,8 @@ def test_each_zero_stage_shards_one_thing_more(stage: int, sharded: set[str]) ->
     parts = of(Role.LEARNER, f"cluster.zero_stage={stage}").parts
     for name in ("Adam", "gradients", "weights"):
         ranks = 4 if name in sharded else 1
-        assert parts[name] == pytest.approx(whole[name] / ranks)
+        copy = 12 / 8 if name == "Adam" and stage > 0 else 1
+        assert parts[name] == pytest.approx(copy * whole[name] / ranks)
 
 
 def test_kv_cache_by_hand() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_world import make_checkpoint, make_config, make_policy, make_utterances
 
+from cogaudio_rl.config import LoraConfig
 from cogaudio_rl.errors import CheckpointError, DataError
 from cogaudio_rl.models.checkpoint import adapter_base, save_adapter
 from cogaudio_rl.models.export import merge
@@ -26,9 +27,11 @@ def trained(backbone: Path, tmp_path: Path) -> tuple[Policy, Path]:
     """A policy whose LoRA is not nothing, and its adapter on disk."""
     policy = make_policy(make_config(backbone))
     with torch.no_grad():
-        for _, parameter in policy.lora_parameters():
+        for _, parameter in policy.trained_parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
-    save_adapter(policy.adapter(3), tmp_path / "adapter", r=4, alpha=16, base=str(backbone))
+    save_adapter(
+        policy.adapter(3), tmp_path / "adapter", lora=LoraConfig(r=4, alpha=16), base=str(backbone)
+    )
     return policy, tmp_path / "adapter"
 
 
@@ -77,7 +80,7 @@ def test_an_adapter_of_another_architecture(backbone: Path, tmp_path: Path) -> N
             f"{name}.lora_B.weight": np.zeros((8, 4), np.float32),
         },
     )
-    save_adapter(foreign, tmp_path / "foreign", r=4, alpha=16, base="gpt2")
+    save_adapter(foreign, tmp_path / "foreign", lora=LoraConfig(r=4, alpha=16), base="gpt2")
     with pytest.raises(CheckpointError, match="is it of another architecture"):
         merge(str(backbone), tmp_path / "foreign", tmp_path / "out")
     assert not list(tmp_path.glob("out*"))

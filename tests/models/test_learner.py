@@ -23,7 +23,9 @@ from tiny_world import (
 from cogaudio_rl.config import Config
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.engine import LocalEngine, rank_share
-from cogaudio_rl.models.learner import LocalLearner, PolicyLearner, Tally, learning_rate
+from cogaudio_rl.models.learner import PolicyLearner, learning_rate
+from cogaudio_rl.models.tally import Tally
+from cogaudio_rl.stages.local import LocalLearner
 from cogaudio_rl.types import Group, Sample
 
 
@@ -52,12 +54,12 @@ def test_first_update_follows_the_policy_gradient(checkpoint: Path, samples: lis
         logprobs_BT, _ = policy(policy.pack([policy.sequence(s.prompt, s.rollout.token_ids)]))
         total = total - s.advantage * logprobs_BT.mean() / len(samples)
     total.backward()
-    by_hand = {n: p.grad.clone() for n, p in policy.lora_parameters() if p.grad is not None}
+    by_hand = {n: p.grad.clone() for n, p in policy.trained_parameters() if p.grad is not None}
     norm = math.sqrt(sum(float((g**2).sum()) for g in by_hand.values()))
 
     learner = learner_for(config)
     learner._accumulate(learner._anchor(samples), Tally(), first_update=True)
-    for name, parameter in learner.policy.lora_parameters():
+    for name, parameter in learner.policy.trained_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, by_hand[name], rtol=1e-3, atol=1e-6)
     assert learner.engine.step(0.0) == pytest.approx(norm, rel=1e-4)

@@ -99,4 +99,4 @@ def test_the_command_that_makes_the_base_leaves_a_checkpoint(tmp_path: Path) -> 
     heard = make_base(tmp_path / "base", few, lambda _line: None)
     assert set(heard) == {"exact", "pitch", "pace", "loudness", "movement"}
     policy = Policy.load(make_config(tmp_path / "base").model)
-    assert policy.lora_parameters()
+    assert policy.trained_parameters()

@@ -41,7 +41,7 @@ def whole_model_logprobs(policy: Policy, prompt: Prompt, answer: tuple[int, ...]
     said = torch.tensor([answer])
     ids = torch.cat([inputs["input_ids"], said], dim=1)
     with torch.no_grad():
-        logits = policy.peft_model(
+        logits = policy.model(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             input_features=inputs["input_features"],
@@ -105,12 +105,11 @@ def test_adapter_names_what_does_not_fit(policy: Policy) -> None:
         policy.load_adapter(Adapter(version=0, tensors=foreign))
 
 
-def test_without_adapter_is_the_base(policy: Policy, utterances: list[Utterance]) -> None:
+def test_a_fresh_adapter_answers_as_the_base(policy: Policy, utterances: list[Utterance]) -> None:
     prompt = Prompt(utterance=utterances[0], route=Route.DIRECT)
     batch = policy.pack([policy.sequence(prompt, policy.response_ids(ANSWERS[1]))])
     fresh = Policy.load(ModelConfig(path=policy.name, lora=LoraConfig(r=4, alpha=8))).eval()
+    base = Policy.load(ModelConfig(path=policy.name, lora=None)).eval()
     with torch.no_grad():
-        with policy.without_adapter():
-            base, _ = policy(batch)
-        torch.testing.assert_close(base, fresh(batch)[0])
-        assert (policy(batch)[0] - base).abs().max() > 1e-3
+        torch.testing.assert_close(fresh(batch)[0], base(batch)[0])
+        assert (policy(batch)[0] - base(batch)[0]).abs().max() > 1e-3

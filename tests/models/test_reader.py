@@ -12,6 +12,7 @@ import torch
 from tiny_world import make_checkpoint, make_config, make_policy, make_reader, make_utterances
 
 from cogaudio_rl import prompts
+from cogaudio_rl.config import LoraConfig
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.architecture import resolve_checkpoint
 from cogaudio_rl.models.checkpoint import save_adapter
@@ -41,7 +42,7 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 def shaken(policy: Policy) -> Policy:
     with torch.no_grad():
-        for _, parameter in policy.lora_parameters():
+        for _, parameter in policy.trained_parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
     return policy.eval()
 
@@ -64,7 +65,7 @@ def test_a_reader_s_log_probs_are_the_whole_model_s(
     for row, (prompt, answer) in enumerate(zip(asked, ANSWERS, strict=True)):
         ids = torch.tensor([[*reader.chat.ids(prompt), *answer]])
         with torch.no_grad():
-            logits: Any = reader.peft_model(input_ids=ids).logits
+            logits: Any = reader.model(input_ids=ids).logits
         said = torch.tensor(answer)
         expected = logits[0, -len(answer) - 1 : -1].log_softmax(-1).gather(-1, said[:, None])[:, 0]
         torch.testing.assert_close(found_BT[row, : len(answer)], expected, rtol=0, atol=2e-5)
@@ -137,7 +138,9 @@ async def test_what_a_reader_samples_it_agrees_with(
 def test_a_merged_reader_says_what_its_adapter_says(
     reader: Policy, utterances: list[Utterance], tmp_path: Path
 ) -> None:
-    save_adapter(reader.adapter(1), tmp_path / "a", r=4, alpha=16, base=reader.name)
+    save_adapter(
+        reader.adapter(1), tmp_path / "a", lora=LoraConfig(r=4, alpha=16), base=reader.name
+    )
     assert merge(reader.name, tmp_path / "a", tmp_path / "merged") == 2 * 7
     merged = Policy.load(make_config(tmp_path / "merged").model).eval()
     asked = [Prompt(utterance=u, route=Route.DIRECT) for u in utterances]

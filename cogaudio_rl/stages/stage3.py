@@ -1,0 +1,162 @@
+"""Stage III in its folder: the loop of ``rl.py`` with what a run keeps, shows and takes up again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cogaudio_rl.config import Config
+from cogaudio_rl.console import Console
+from cogaudio_rl.data.stream import UtteranceStream
+from cogaudio_rl.errors import WorkerDied
+from cogaudio_rl.metrics import MetricsLog
+from cogaudio_rl.models.checkpoint import load_adapter
+from cogaudio_rl.rl_checkpoints import RlCheckpoints
+from cogaudio_rl.rollout_file import write_rollouts
+from cogaudio_rl.run_folder import RunFolder
+from cogaudio_rl.stages.backend import Backend
+from cogaudio_rl.stages.readiness import Readiness
+from cogaudio_rl.stages.rl import RlHooks, run_rl
+from cogaudio_rl.stages.rl_halves import rollouts_only, train_only
+from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
+from cogaudio_rl.stages.routes import RouteMix, route_prompts
+from cogaudio_rl.types import Prompt, Utterance
+
+
+class Stage3:
+    """DR-SAPO for one run, whole or one half of it."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunFolder,
+        backend: Backend,
+        metrics: MetricsLog,
+        console: Console,
+    ) -> None:
+        self._config, self._run, self._backend = config, run, backend
+        self._metrics, self._console = metrics, console
+
+    def train(self, utterances: Sequence[Utterance], init: Path | None) -> None:
+        """From the adapter in ``init`` (None: stage II's), or from the run's last checkpoint."""
+        config = self._config
+        self._console.stage(
+            "stage III: DR-SAPO on both routes: prefer replies that meet the need behind the voice"
+        )
+        canaries = tuple(route_prompts([utterances[0]], "both"))
+        checkpoints = self._run.rl_checkpoints(keep=config.rl.keep_checkpoints)
+        with self._hooks(config.rl.steps) as hooks:
+            asyncio.run(self._train(utterances, init, canaries, checkpoints, hooks))
+
+    def rollouts_only(self, utterances: Sequence[Utterance], init: Path | None) -> None:
+        """Roll out and judge, and keep all of it."""
+        config = self._config
+        self._console.stage("stage III without training: rollouts and their rewards alone")
+        adapter = load_adapter(init or self._run.checkpoint("stage2"))
+        self._metrics.forget_after("rollouts_only", 0)
+        with self._hooks(config.rl.steps, "rollouts_only") as hooks:
+            asyncio.run(
+                rollouts_only(
+                    self._backend.rollout_ports(),
+                    adapter,
+                    UtteranceStream(utterances, config.seed),
+                    RouteMix(config.rl, config.seed),
+                    config.rl,
+                    seed=config.seed,
+                    hooks=hooks,
+                )
+            )
+        self._console.note(f"rollouts: {self._run.rollouts('rollouts_only', 1).parent}")
+
+    def train_only(
+        self, utterances: Sequence[Utterance], rollouts: Path, init: Path | None
+    ) -> None:
+        """Train on the rollouts in a folder."""
+        files = sorted(rollouts.glob("*.jsonl"))
+        self._console.stage(f"stage III without rollouts: training on {len(files)} saved steps")
+        self._metrics.forget_after("train_only", 0)
+        with self._hooks(len(files), "train_only") as hooks:
+            asyncio.run(
+                train_only(
+                    self._backend.learner(),
+                    init or self._run.checkpoint("stage2"),
+                    files,
+                    utterances,
+                    self._config.rl,
+                    hooks=hooks,
+                )
+            )
+
+    @contextmanager
+    def _hooks(self, steps: int, stage: str = "stage3") -> Iterator[RlHooks]:
+        """What the loop does at its marks, in this run's folder and before the user's eyes."""
+        checkpoints = self._run.rl_checkpoints(keep=self._config.rl.keep_checkpoints)
+        with self._console.steps(stage) as show:
+
+            def log(step: int, values: Mapping[str, float]) -> None:
+                self._metrics.log(stage, step, values)
+                show(step, steps, values)
+
+            def ready(readiness: Readiness) -> None:
+                self._console.note(readiness.line(), warn=not readiness.ready)
+                self._run.update_state(ready_for_rl=readiness.ready)
+
+            yield RlHooks(
+                log=log,
+                rollouts=lambda step, groups, scores: write_rollouts(
+                    self._run.rollouts(stage, step), groups, scores
+                ),
+                ready=ready,
+                trained=self._run.trained,
+                checkpoint_folder=checkpoints.draft,
+                saved=lambda step, folder, state, reward: checkpoints.seal(
+                    folder, step=step, state=state, reward=reward
+                ),
+            )
+
+    async def _train(
+        self,
+        utterances: Sequence[Utterance],
+        init: Path | None,
+        canaries: tuple[Prompt, ...],
+        checkpoints: RlCheckpoints,
+        hooks: RlHooks,
+    ) -> None:
+        """The loop, from its last checkpoint; again from there when a worker died."""
+        config, restarts = self._config, 0
+        ports = self._backend.ports()
+        loop = run_rl_pipelined if config.rl.max_staleness else run_rl
+        while True:
+            start, stream = 1, UtteranceStream(utterances, config.seed)
+            mix = RouteMix(config.rl, config.seed)
+            if (newest := checkpoints.newest()) is not None:
+                start = newest.step + 1
+                stream = UtteranceStream.restore(utterances, config.seed, newest.state["stream"])
+                mix.restore(newest.state["mix"])
+            self._metrics.forget_after("stage3", start - 1)
+            self._run.forget_trained_after(start - 1)
+            try:
+                if newest is None:
+                    await ports.learner.begin(init or self._run.checkpoint("stage2"))
+                else:
+                    await ports.learner.load(newest.path)
+                await loop(
+                    ports,
+                    stream,
+                    mix,
+                    canaries,
+                    config.rl,
+                    seed=config.seed,
+                    hooks=hooks,
+                    start=start,
+                )
+                await ports.learner.save(self._run.checkpoint("stage3"))
+                return
+            except WorkerDied as died:
+                restarts += 1
+                if restarts > config.rl.max_restarts:
+                    raise
+                self._console.note(f"{died}; going on from the last checkpoint", warn=True)
+                await ports.learner.restart()
