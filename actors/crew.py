@@ -93,6 +93,9 @@ class Crew:
                     raise
                 await self._replace(place, handle, died, what)
 
+    def handles(self) -> list[Any]:
+        return list(self._handles)
+
     def tell(self, send: Callable[[Any], Any]) -> None:
         """Say something to every worker, and wait for no answer."""
         for handle in self._handles:

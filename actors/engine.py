@@ -84,12 +84,16 @@ class DeepSpeedEngine:
         dist.all_gather_object(found, list(items))
         return [item for rank in found for item in rank]
 
-    def whole(self) -> AbstractContextManager[None]:
+    def whole(
+        self, parameters: Sequence[torch.nn.Parameter] | None = None
+    ) -> AbstractContextManager[None]:
         if self._stage < 3:
             return nullcontext()
         import deepspeed
 
-        return deepspeed.zero.GatheredParameters(self._parameters, modifier_rank=0)
+        return deepspeed.zero.GatheredParameters(
+            self._parameters if parameters is None else parameters, modifier_rank=0
+        )
 
     def reset(self) -> None:
         self._adam.state.clear()

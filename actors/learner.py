@@ -29,6 +29,7 @@ class LearnerWorker:
         self._config, self._rank, self._world_size = config, rank, world_size
         self._policy = Policy.load(config.model)
         self._learner: Any = None
+        self._sender: Any = None
 
     def address(self) -> str:
         """``host:port`` for the process group; loopback when all ranks are on one machine."""
@@ -66,6 +67,30 @@ class LearnerWorker:
         rows = self._learner.logprobs(groups_P)
         return rows if self._rank == 0 else None
 
+    def open_transfer(self, engines: Sequence[Any], master: str) -> None:
+        """Meet the engines that will be sent the weights; blocks until all ranks and they have come."""
+        import torch
+
+        from actors.sender import Receivers, TrainedWeights, WeightSender
+        from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
+
+        model = self._config.model
+        source = TrainedWeights(
+            self._policy,
+            self._learner.engine,
+            dtype=getattr(torch, model.dtype),
+            stored_prefix=Architecture.of(
+                resolve_checkpoint(model.path), name=model.path
+            ).stored_prefix,
+        )
+        receivers = Receivers(engines, gpus_per_engine=self._config.cluster.tensor_parallel)
+        self._sender = WeightSender(source, receivers, rank=self._rank, master=master)
+
+    def send_weights(self) -> tuple[int, int]:
+        """The version that every engine now answers with, and the bytes sent to each."""
+        version = self._learner.version
+        return version, self._sender.send(version)
+
     def save(self, folder: Path) -> None:
         self._learner.save(folder)
 
@@ -88,6 +113,7 @@ class LearnerGroup:
         self._ranks = [spawn() for spawn in spawners]
         self._cluster = config.cluster
         self._connected = False
+        self.restarts = 0
 
     async def restart(self) -> None:
         """Fresh processes in the place of all ranks: those left wait for the dead one for ever."""
@@ -97,6 +123,19 @@ class LearnerGroup:
             ray.kill(rank, no_restart=True)
         self._ranks = [spawn() for spawn in self._spawners]
         self._connected = False
+        self.restarts += 1
+
+    async def open_transfer(self, engines: Sequence[Any]) -> None:
+        """Let all ranks meet these rollout actors."""
+        await self._connect()
+        limit = self._cluster.start_timeout_s
+        (master,) = await gather([self._ranks[0].address.remote()], limit, "the first learner")
+        calls = [rank.open_transfer.remote(list(engines), master) for rank in self._ranks]
+        await self._together(calls, limit, "learners and engines to find each other")
+
+    async def send_weights(self) -> tuple[int, int]:
+        """All weights that train, to every engine met: (version, bytes)."""
+        return (await self._all("the learners to send their weights", "send_weights"))[0]
 
     async def update(self, samples: Sequence[Sample]) -> Update:
         import ray

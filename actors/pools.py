@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 import ray
@@ -30,11 +30,13 @@ class SamplerPool:
             "rollout",
             spawners,
             start_timeout_s=config.start_timeout_s,
-            settle=lambda fresh: fresh.publish.remote(self._published),
+            settle=self._settle,
         )
         self._timeout_s = config.step_timeout_s
         self._published: Any = None
         """Reference to the adapter in use; None is the bare base."""
+        self._source: Callable[[], Awaitable[Adapter]] | None = None
+        """Who can give what is in use, where it did not come through :meth:`publish`."""
 
     @property
     def replaced(self) -> int:
@@ -133,7 +135,7 @@ class SamplerPool:
 
     async def publish(self, adapter: Adapter | None) -> None:
         """Every worker takes the adapter from one copy in the object store."""
-        self._published = ray.put(adapter)
+        self._published, self._source = ray.put(adapter), None
         name = "the bare base" if adapter is None else f"policy version {adapter.version}"
         await asyncio.gather(
             *(
@@ -146,6 +148,19 @@ class SamplerPool:
                 for worker in range(len(self._crew))
             )
         )
+
+    def handles(self) -> list[Any]:
+        """The workers of now."""
+        return self._crew.handles()
+
+    def holds(self, source: Callable[[], Awaitable[Adapter]]) -> None:
+        """Every worker was sent weights past this pool; a new worker will be given ``source``'s."""
+        self._source = source
+
+    async def _settle(self, fresh: Any) -> None:
+        if self._source is not None:
+            self._published = ray.put(await self._source())
+        await fresh.publish.remote(self._published)
 
 
 def deal(prompts_P: Sequence[Prompt], hands: int) -> list[list[int]]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.describe import describe
+from actors.transfer import BACKEND, Receiver
 from actors.weights import EngineWeights, LoraKernels, MergedWeights, WholeWeights
 from cogaudio_rl.config import Config
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
@@ -34,7 +35,7 @@ _HEARING = {
 _STOPS = {"stop": StopReason.EOS, "length": StopReason.LENGTH}
 
 
-class RolloutWorker:
+class RolloutWorker(Receiver):
     """Lives inside one process; the environment of ``rollout_env`` must be set before it starts.
 
     Raises CheckpointError for a backbone that cannot be opened, ConfigError for a LoRA rank that
@@ -75,6 +76,7 @@ class RolloutWorker:
 
     def _open(self, folder: Path) -> Any:
         from vllm import LLM
+        from vllm.config import WeightTransferConfig
 
         config = self._config
         return LLM(
@@ -90,6 +92,11 @@ class RolloutWorker:
             scheduling_policy="priority",  # a canary need not queue behind a batch of rollouts
             **(_HEARING if self._architecture.hears else {}),
             **({} if _changes_in_place(config) else LoraKernels.options(config.model)),
+            **(
+                {"weight_transfer_config": WeightTransferConfig(BACKEND)}
+                if _receives(config)
+                else {}
+            ),
             **_device_options(config),
         )
 
@@ -237,6 +244,8 @@ class RolloutWorker:
 
     def _step(self) -> None:
         """One token for everything under way, whoever asked for it."""
+        if self._wait_while_receiving():
+            return
         for answer in self._llm.llm_engine.step():
             if answer.finished:
                 self._answers[_number(answer.request_id)] = answer
@@ -294,9 +303,11 @@ class RolloutWorker:
         self._do(lambda: self._publish(adapter))
 
     def _publish(self, adapter: Adapter | None) -> None:
-        engine = self._llm.llm_engine
         self._lora = self._weights.put(adapter)
-        self._version = 0 if adapter is None else adapter.version
+        self._answers_with(0 if adapter is None else adapter.version)
+
+    def _answers_with(self, version: int) -> None:
+        engine, self._version = self._llm.llm_engine, version
         engine.set_weight_version(str(self._version))
         # What is under way keeps its blocks and its clips; the ears are frozen, so that what they
         # made is never stale.
@@ -344,6 +355,11 @@ def _changes_in_place(config: Config) -> bool:
     if cluster.merge_adapter is None:
         return cluster.gpus_per_rollout == 0
     return cluster.merge_adapter
+
+
+def _receives(config: Config) -> bool:
+    """Whether new weights come from the learners' GPUs, and not through the object store."""
+    return config.model.lora is None and config.cluster.gpus_per_rollout > 0
 
 
 def _number(request_id: str) -> int:

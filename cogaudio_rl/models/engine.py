@@ -50,9 +50,11 @@ class Engine(Protocol):
         """The items of all ranks, rank by rank."""
         ...
 
-    def whole(self) -> AbstractContextManager[None]:
-        """Within it the trainable weights are in one piece on every rank, to be read, or replaced
-        by the same values everywhere; sharded weights are gathered and cut again."""
+    def whole(
+        self, parameters: Sequence[torch.nn.Parameter] | None = None
+    ) -> AbstractContextManager[None]:
+        """Within it these of the trainable weights (None: all) are in one piece on every rank, to be
+        read, or replaced by the same values everywhere; what is sharded is gathered and cut again."""
         ...
 
     def reset(self) -> None:
@@ -103,7 +105,9 @@ class LocalEngine:
     def all_gather(self, items: Sequence[T]) -> list[T]:
         return list(items)
 
-    def whole(self) -> AbstractContextManager[None]:
+    def whole(
+        self, parameters: Sequence[torch.nn.Parameter] | None = None
+    ) -> AbstractContextManager[None]:
         return nullcontext()
 
     def reset(self) -> None:

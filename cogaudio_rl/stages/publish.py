@@ -1,4 +1,4 @@
-"""Publish: give the sampler the learner's adapter, and prove that it took effect.
+"""Publish: give the sampler what the learner trained, and prove that it took effect.
 
 A LoRA whose names do not match is ignored in silence by inference engines, and an adapter that was
 never delivered looks like staleness. So a canary follows every publish: every engine begins an
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from cogaudio_rl.errors import PublishError
-from cogaudio_rl.ports import Learner, Sampler
+from cogaudio_rl.ports import Ports
 from cogaudio_rl.types import Prompt
 
 
@@ -24,7 +24,7 @@ class Published:
     canary_gap: float
     """How far the canary's log-probs were from the learner's."""
     bytes: int
-    """Size of what was handed over: the adapter, never the model."""
+    """Size of what was handed over: what trains, which with LoRA is never the model."""
     seconds: float
     """From the learner's weights to samplers that use them."""
     canary_seconds: float
@@ -38,20 +38,17 @@ class Published:
         }
 
 
-async def publish(
-    learner: Learner, sampler: Sampler, canaries: tuple[Prompt, ...], *, tolerance: float
-) -> Published:
-    """Hand over the adapter and compare canary log-probs; raises PublishError when they differ."""
+async def publish(ports: Ports, canaries: tuple[Prompt, ...], *, tolerance: float) -> Published:
+    """Hand over and compare canary log-probs; raises PublishError when they differ."""
     started = time.perf_counter()
-    adapter = await learner.adapter()
-    await sampler.publish(adapter)
+    version, size = await ports.hand_over(ports.learner, ports.sampler)
     handed_over = time.perf_counter()
-    groups = await sampler.probe(canaries)
+    groups = await ports.sampler.probe(canaries)
     for group in groups:
         seen = group.rollouts[0].policy_version
-        if seen != adapter.version:
-            raise PublishError(f"the sampler answers with version {seen}, not {adapter.version}")
-    expected = await learner.logprobs(groups)
+        if seen != version:
+            raise PublishError(f"the sampler answers with version {seen}, not {version}")
+    expected = await ports.learner.logprobs(groups)
     gap = max(
         abs(a - b)
         for group, rows in zip(groups, expected, strict=True)
@@ -61,14 +58,14 @@ async def publish(
     # "not (gap <= …)" so that NaN fails too.
     if not gap <= tolerance:
         raise PublishError(
-            f"canary of policy version {adapter.version}: log-probs of sampler and learner differ "
+            f"canary of policy version {version}: log-probs of sampler and learner differ "
             f"by {gap:.3g}, more than rl.canary_tolerance={tolerance:g}; the sampler does not run "
             "the adapter that was published"
         )
     return Published(
-        version=adapter.version,
+        version=version,
         canary_gap=gap,
-        bytes=adapter.num_bytes,
+        bytes=size,
         seconds=handed_over - started,
         canary_seconds=time.perf_counter() - handed_over,
     )

@@ -109,9 +109,7 @@ async def open_loop(
     start: int,
 ) -> Published:
     """Give the sampler the policy to begin with; at the very start, look whether it is ready."""
-    published = await publish(
-        ports.learner, ports.sampler, canaries, tolerance=config.canary_tolerance
-    )
+    published = await publish(ports, canaries, tolerance=config.canary_tolerance)
     if start == 1:
         hooks.ready(await _readiness(ports, stream, config, seed))
     return published
@@ -205,9 +203,7 @@ async def learn(
         with timer("update"):
             update = await ports.learner.update(samples)
         with timer("publish"):
-            published = await publish(
-                ports.learner, ports.sampler, canaries, tolerance=config.canary_tolerance
-            )
+            published = await publish(ports, canaries, tolerance=config.canary_tolerance)
         metrics |= dict(update.metrics) | published.metrics()
     metrics |= {"policy/version": float(published.version)}
     hooks.trained(step, list(dict.fromkeys(s.prompt.id for s in samples)))

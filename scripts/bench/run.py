@@ -262,9 +262,7 @@ def publishing(out: Path, repeats: int) -> dict[str, Any]:
     with engine(config, out) as ours:
         ours.begin(fresh_adapter(config))
         for _ in range(4 * repeats + 1):
-            done = ours.run(
-                publish(ours.ports.learner, ours.ports.sampler, ours.canaries, tolerance=1e-3)
-            )
+            done = ours.run(publish(ours.ports, ours.canaries, tolerance=1e-3))
             size = done.bytes
             rows.append({"ms": 1e3 * done.seconds, "canary_ms": 1e3 * done.canary_seconds})
     whole = sum(p.stat().st_size for p in _weights_of(QUICKSTART))
