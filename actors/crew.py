@@ -24,6 +24,9 @@ T = TypeVar("T")
 Spawn = Callable[[], Any]
 """Starts one worker and gives its handle; again after it died, with everything as before."""
 
+_STARTS = 3
+_BETWEEN_STARTS_S = 2.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -109,20 +112,30 @@ class Crew:
             _log.warning("%s worker %d: %s; a new one takes its place", self._role, place, died)
             # It may only be out of reach: alive, it would hold the resources of its successor.
             _end(dead)
-            fresh = self._spawners[place]()
-            try:
-                if self._settle is not None:
-                    await gather(
-                        [self._settle(fresh)],
-                        self._start_timeout_s,
-                        f"a new {self._role} worker, after one died during {what}",
-                    )
-            except BaseException:
-                _end(fresh)  # nobody would know of it, and it would hold its place for ever
-                raise
+            fresh = await self._start(place, f"a new {self._role} worker, after {what}")
             self._handles[place] = fresh
             self.replaced += 1
             return fresh
+
+    async def _start(self, place: int, what: str) -> Any:
+        """A fresh worker, up to where the others are.
+
+        Ray learns late that a node is gone and may place it there: one that dies at once is
+        started again.
+        """
+        attempts = 0
+        while True:
+            fresh = self._spawners[place]()
+            try:
+                if self._settle is not None:
+                    await gather([self._settle(fresh)], self._start_timeout_s, what)
+                return fresh
+            except BaseException as error:
+                _end(fresh)  # nobody would know of it, and it would hold its place for ever
+                attempts += 1
+                if not isinstance(error, WorkerDied) or attempts == _STARTS:
+                    raise
+                await asyncio.sleep(_BETWEEN_STARTS_S)
 
 
 async def gather(refs: Iterable[Awaitable[T]], timeout_s: float, what: str) -> list[T]:

@@ -240,3 +240,29 @@ async def test_a_replacement_that_is_given_up_is_not_put_in_place() -> None:
         await call
     assert made == ["worker 0", "worker 1"]
     assert crew.replaced == 0
+
+
+async def test_a_replacement_on_a_node_that_is_going_too_is_replaced_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray.exceptions import NodeDiedError
+
+    monkeypatch.setattr("actors.crew._BETWEEN_STARTS_S", 0.0)
+    made: list[str] = []
+
+    def spawn_one() -> str:
+        made.append(f"worker {len(made)}")
+        return made[-1]
+
+    async def settle(handle: str) -> None:
+        if handle == "worker 1":
+            raise NodeDiedError("its node has died")
+
+    async def send(handle: str) -> str:
+        if handle == "worker 0":
+            raise NodeDiedError("its node has died")
+        return handle
+
+    crew = Crew("test", [spawn_one], start_timeout_s=60, settle=settle)
+    assert await crew.call(0, send, timeout_s=5, what="a call") == "worker 2"
+    assert crew.replaced == 1
