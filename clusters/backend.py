@@ -53,7 +53,7 @@ class RayBackend:
         from actors.sft import train_sft
         from clusters.runtime_env import learner_env
 
-        self._connect()
+        connect(self._config.cluster.address)
         train_sft(
             self._config,
             stage,
@@ -94,28 +94,6 @@ class RayBackend:
         assert self._learner is not None
         return self._learner
 
-    def _connect(self) -> None:
-        import ray
-
-        if ray.is_initialized():
-            return
-        cluster = self._config.cluster
-        options: dict[str, Any] = (
-            {"address": cluster.address}
-            if cluster.address
-            else {
-                "address": "local",  # one of our own, also where another Ray is running
-                "num_cpus": logical_cpus(),
-                "include_dashboard": False,
-                "object_store_memory": _OBJECT_STORE_BYTES,
-                "_node_ip_address": "127.0.0.1",
-            }
-        )
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Ray would set CUDA_VISIBLE_DEVICES to nothing in workers that ask for no GPU.
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-
     def _start(self, *roles: Role) -> None:
         """Place what is not there yet of these roles, all of it or nothing, and start it."""
         wanted = set(roles)
@@ -125,7 +103,7 @@ class RayBackend:
             wanted -= {Role.LEARNER}
         if not wanted:
             return
-        self._connect()
+        connect(self._config.cluster.address)
         from actors.judge import JudgePool
         from actors.learner import LearnerGroup
         from actors.pools import SamplerPool
@@ -179,6 +157,29 @@ class RayBackend:
         self._workers, self._sampler, self._judge, self._learner = [], None, None, None
         if ray.is_initialized():
             ray.shutdown()
+
+
+def connect(address: str | None) -> None:
+    """Join the Ray cluster at ``address``; None starts one of our own on this machine."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = (
+        {"address": address}
+        if address
+        else {
+            "address": "local",  # one of our own, also where another Ray is running
+            "num_cpus": logical_cpus(),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_node_ip_address": "127.0.0.1",
+        }
+    )
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would set CUDA_VISIBLE_DEVICES to nothing in workers that ask for no GPU.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
 def logical_cpus() -> int:

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,11 +21,14 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class _Strict(BaseModel):
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """Where the utterances come from."""
 
     kind: Literal["lime_mini", "manifest", "emodb"] = "lime_mini"
@@ -47,7 +50,7 @@ class DataConfig(_Strict):
     """emodb: speakers to test on when there is no test_root."""
 
 
-class LoraConfig(_Strict):
+class LoraConfig(Strict):
     """LoRA on the language model (paper: r=8, α=32)."""
 
     r: Positive = 8
@@ -55,7 +58,7 @@ class LoraConfig(_Strict):
     dropout: Share = 0.0
 
 
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """The backbone."""
 
     path: str = "builtin:tiny-omni"
@@ -71,7 +74,7 @@ class ModelConfig(_Strict):
     max_new_tokens_direct: Positive = 48
 
 
-class SftStageConfig(_Strict):
+class SftStageConfig(Strict):
     """One SFT stage (paper: lr 1e-5, batch 512, 3 epochs on the 7B)."""
 
     epochs: Annotated[float, Field(gt=0)] = 3.0
@@ -84,7 +87,7 @@ class SftStageConfig(_Strict):
     """Loss weight of the emotion label; above 1 helps small models find the one token that matters."""
 
 
-class SftConfig(_Strict):
+class SftConfig(Strict):
     stage1: SftStageConfig = SftStageConfig()
     stage2: SftStageConfig = SftStageConfig(explicit_share=0.5)
     direct: SftStageConfig = SftStageConfig(explicit_share=0.0)
@@ -94,7 +97,7 @@ class SftConfig(_Strict):
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
 
 
-class RewardConfig(_Strict):
+class RewardConfig(Strict):
     """λ of R_F1 and R_F2 (paper; the values are from one secondary source)."""
 
     format: Share = 0.1
@@ -116,7 +119,7 @@ OBJECTIVE_FLOATS: dict[str, dict[str, float]] = {
 """What each objective can be given, at its paper's values."""
 
 
-class ObjectiveConfig(_Strict):
+class ObjectiveConfig(Strict):
     """The policy objective; a value that is not given is its paper's."""
 
     name: Literal["sapo", "grpo", "dr_grpo", "gspo", "dapo", "cispo"] = "sapo"
@@ -142,7 +145,7 @@ class ObjectiveConfig(_Strict):
         return {name: paper[name] if value is None else value for name, value in given.items()}
 
 
-class ReadinessConfig(_Strict):
+class ReadinessConfig(Strict):
     """What a policy must show at temperature 1 before RL can help it."""
 
     prompts: Positive = 32
@@ -152,14 +155,14 @@ class ReadinessConfig(_Strict):
     max_zero_spread: Share = 0.5
 
 
-class RouteScale(_Strict):
+class RouteScale(Strict):
     """What each route's advantages are multiplied by."""
 
     explicit: Annotated[float, Field(ge=0)] = 1.0
     direct: Annotated[float, Field(ge=0)] = 1.0
 
 
-class RlConfig(_Strict):
+class RlConfig(Strict):
     """Stage III, DR-SAPO (paper: 1,500 steps, lr 1e-6, batch 64)."""
 
     steps: Positive = 1_500
@@ -220,17 +223,23 @@ class RlConfig(_Strict):
         return self
 
 
-class JudgeConfig(_Strict):
-    """Who scores the reward."""
+class EndpointConfig(Strict):
+    """A model behind an address that speaks the OpenAI chat protocol."""
 
-    kind: Literal["embedded", "llm"] = "embedded"
     base_url: str = ""
     model: str = ""
-    api_key_env: str = "COGAUDIO_JUDGE_API_KEY"
+    api_key_env: str = "COGAUDIO_API_KEY"
     """Name of the environment variable that holds the key; the key itself is never in a file."""
     concurrency: Positive = 16
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_attempts: Positive = 5
+
+
+class JudgeConfig(EndpointConfig):
+    """Who scores the reward."""
+
+    kind: Literal["embedded", "llm"] = "embedded"
+    api_key_env: str = "COGAUDIO_JUDGE_API_KEY"
 
     @model_validator(mode="after")
     def _llm_needs_endpoint(self) -> JudgeConfig:
@@ -239,7 +248,7 @@ class JudgeConfig(_Strict):
         return self
 
 
-class EvalConfig(_Strict):
+class EvalConfig(Strict):
     """What the final evaluation measures."""
 
     max_utterances: Positive = 350
@@ -249,7 +258,7 @@ class EvalConfig(_Strict):
     """Silence has one fixed length: its duration would otherwise leak the pace of speech."""
 
 
-class ClusterConfig(_Strict):
+class ClusterConfig(Strict):
     """Who runs where."""
 
     backend: Literal["ray", "local"] = "ray"
@@ -284,7 +293,7 @@ class ClusterConfig(_Strict):
     the rollouts that are under way."""
 
 
-class Config(_Strict):
+class Config(Strict):
     """A whole run."""
 
     name: str = "run"
@@ -303,9 +312,9 @@ class Config(_Strict):
     cluster: ClusterConfig = ClusterConfig()
 
 
-def recipe_names() -> list[str]:
+def recipe_names(kind: str = "") -> list[str]:
     """The recipes that ship with the package."""
-    folder = resources.files("cogaudio_rl.recipes")
+    folder = resources.files("cogaudio_rl.recipes").joinpath(kind)
     return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
@@ -314,21 +323,31 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError naming the recipe, key or value that is wrong.
     """
-    raw = _read_recipe(recipe)
+    return parse(Config, read_recipe(recipe, overrides))
+
+
+def read_recipe(recipe: str, overrides: Sequence[str] = (), *, kind: str = "") -> dict[str, Any]:
+    """A recipe as a mapping; ``kind`` names the folder of shipped recipes of another kind of job."""
+    raw = _read_recipe(recipe, kind)
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals:
             raise ConfigError(f"override {item!r} is not of the form key.path=value")
         _assign(raw, key, yaml.safe_load(value))
-    return parse_config(raw)
+    return raw
 
 
 def parse_config(raw: dict[str, Any]) -> Config:
+    """As :func:`parse`, for a whole run."""
+    return parse(Config, raw)
+
+
+def parse(model: type[M], raw: dict[str, Any]) -> M:
     """Validate a mapping; ConfigError names the first thing wrong and, for a typo, the likely key."""
     try:
-        return Config.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error)) from None
+        raise ConfigError(_first_problem(error, model)) from None
 
 
 def dump_config(config: Config) -> str:
@@ -336,13 +355,14 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_recipe(recipe: str) -> dict[str, Any]:
-    if recipe in recipe_names():
-        text = resources.files("cogaudio_rl.recipes").joinpath(f"{recipe}.yaml").read_text("utf-8")
+def _read_recipe(recipe: str, kind: str) -> dict[str, Any]:
+    if recipe in recipe_names(kind):
+        folder = resources.files("cogaudio_rl.recipes").joinpath(kind)
+        text = folder.joinpath(f"{recipe}.yaml").read_text("utf-8")
     elif Path(recipe).is_file():
         text = Path(recipe).read_text("utf-8")
     else:
-        known = ", ".join(recipe_names())
+        known = ", ".join(recipe_names(kind))
         raise ConfigError(f"recipe {recipe!r} is neither a file nor one of: {known}")
     try:
         raw = yaml.safe_load(text) or {}
@@ -353,7 +373,7 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {recipe!r} must hold a mapping, got {type(raw).__name__}")
     base = raw.pop("base", None)
-    return _merge(_read_recipe(base), raw) if base else raw
+    return _merge(_read_recipe(base, kind), raw) if base else raw
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -378,19 +398,20 @@ def _assign(raw: dict[str, Any], dotted: str, value: Any) -> None:
     node[last] = value
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"]) or "recipe"
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(problem["loc"][-1]), _siblings(problem["loc"]), n=1)
+        near = difflib.get_close_matches(
+            str(problem["loc"][-1]), _siblings(problem["loc"], model), n=1
+        )
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"unknown key {where!r}{hint}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{where}: {message} (got {problem['input']!r})" if problem["loc"] else message
 
 
-def _siblings(loc: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Config
+def _siblings(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     for part in loc[:-1]:
         annotation = model.model_fields[str(part)].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

@@ -80,6 +80,24 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acoustics:
+    """What was done to a clean recording, in this order; the defaults are nothing."""
+
+    speed: float = 1.0
+    """Playing speed; pitch moves with it."""
+    lead_s: float = 0.0
+    tail_s: float = 0.0
+    """Silence put before and behind."""
+    rt60_s: float | None = None
+    """Reverberation time of the room."""
+    noise_snr_db: float | None = None
+    gain_db: float = 0.0
+    """Level of the result over the corpus' speaking level."""
+    band: str = "full"
+    """``full`` or ``telephone`` (300 to 3,400 Hz, 8-bit mu-law)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
     """One spoken sentence. ``text_id`` names its lexical family: same words, other emotions."""
 
@@ -94,6 +112,10 @@ class Utterance:
     language: str
     scenario: str = ""
     annotation: Annotation | None = None
+    votes: Mapping[str, float] | None = None
+    """Shares of human listeners who heard each emotion, summing to 1, where a corpus has them."""
+    acoustics: Acoustics | None = None
+    """What was done to the sound, where it was made here."""
 
     @property
     def clip(self) -> AudioRef:

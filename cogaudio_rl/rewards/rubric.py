@@ -15,15 +15,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cogaudio_rl import prompts
+from cogaudio_rl.endpoint import MalformedAnswerError
 from cogaudio_rl.rewards.route import Answer, Verdict
 from cogaudio_rl.rewards.terms import empathy01
 from cogaudio_rl.types import EipsResponse, Utterance
 
 Level = Literal[1, 2, 3, 4]
-
-
-class MalformedAnswerError(ValueError):
-    """The judge did not answer in the form it was asked for; takes one message."""
 
 
 class EmpathyAnswer(BaseModel):
