@@ -6,7 +6,7 @@ STAMP := .venv/.stamp
 EXTRAS := cpu dev
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv quickstart test test-slow test-all bench drill lint format clean
+.PHONY: help .venv quickstart test test-slow test-all bench bench-data drill lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -43,6 +43,9 @@ drill: $(STAMP) ## kill workers and drivers of real runs, 5 times each; look for
 
 bench: $(STAMP) ## parity and race with TRL, cost and overhead; about 45 minutes on an idle machine
 	$(BIN)/python scripts/bench/run.py --out runs/bench
+
+bench-data: $(STAMP) ## corpus factory and loader: speed, memory, kills; about 20 minutes, idle
+	$(BIN)/python scripts/bench/data.py --out runs/bench_data
 
 lint: $(STAMP) ## ruff, pyright and the import contracts
 	$(BIN)/ruff check .
