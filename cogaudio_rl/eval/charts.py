@@ -39,10 +39,15 @@ MODEL_COLOURS: Mapping[str, str] = {
     "C": "#4a78d4",
     "D": "#e0723a",
 }
-"""One colour per model on every chart; all read on white and on near-black."""
+"""One colour per model of the paper on every chart; all read on white and on near-black."""
 
 _LINES = ("#4a78d4", "#e0723a", "#2fa084", "#b05fb8", "#b98a3e", "#8d96a5", "#d14d72")
 _STAGES = {"stage1": ("Stage I", "B"), "stage2": ("Stage II", "C"), "direct": ("Direct only", "A")}
+
+
+def colour_of(name: str) -> str:
+    """The model's own, or one for whatever else was measured."""
+    return MODEL_COLOURS.get(name) or _LINES[sum(name.encode()) % len(_LINES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +241,7 @@ def _whiskers(
     """For each key a cluster of models: a dot at the value, a line over the interval."""
     width = 0.7 / max(1, len(results))
     for m, (name, result) in enumerate(results.items()):
-        colour = MODEL_COLOURS[name]
+        colour = colour_of(name)
         for k, key in enumerate(keys.values()):
             estimate: Estimate = result.estimates[key]
             if estimate.n == 0:
@@ -247,7 +252,7 @@ def _whiskers(
     axes.set_xticks(range(len(keys)), list(keys))
     axes.set_xlim(-0.5, len(keys) - 0.5)
     handles = [
-        Line2D([], [], color=MODEL_COLOURS[n], marker="o", linestyle="", label=n) for n in results
+        Line2D([], [], color=colour_of(n), marker="o", linestyle="", label=n) for n in results
     ]
     _legend(axes, [*handles, *legend], columns=6)
 

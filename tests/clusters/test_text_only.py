@@ -47,6 +47,11 @@ def test_a_reader_goes_through_every_stage(given: tuple[str, str]) -> None:
     for model in report["models"].values():
         assert model["emotion_accuracy_silenced"] == model["emotion_accuracy"]
     assert Path("run/report.html").stat().st_size > 10_000
+    one = CliRunner().invoke(app, ["eval", "-c", "run/checkpoints/stage3", *SMALL, *given])
+    assert one.exit_code == 0, one.output
+    alone = json.loads(Path("run/eval-stage3/report.json").read_text("utf-8"))["models"]
+    assert alone["stage3"]["empathy_direct"] == report["models"]["D"]["empathy_direct"]
+    assert Path("run/eval-stage3/report.html").stat().st_size > 10_000
 
 
 def test_one_half_at_a_time(given: tuple[str, str]) -> None:

@@ -158,6 +158,12 @@ def test_a_single_model_without_curves_or_clips_still_makes_a_report(tmp_path: P
     assert 'id="training"' not in page
 
 
+def test_a_checkpoint_of_any_name_makes_a_report(tmp_path: Path):
+    (made,) = make_results(tmp_path / "made", models=("D",), families=2).values()
+    write_report(tmp_path, {"my-adapter": made}, make_facts())
+    assert "my-adapter" in (tmp_path / "report.html").read_text("utf-8")
+
+
 def test_models_evaluated_on_different_utterances_are_not_compared(
     tmp_path: Path, results: Results
 ):
