@@ -15,6 +15,8 @@ from typing import Annotated
 import typer
 
 import cogaudio_rl
+from clusters.cli_data import data_app
+from clusters.cli_options import Overrides, Recipe
 from clusters.exits import reports
 from cogaudio_rl.config import Config, load_config
 from cogaudio_rl.errors import ConfigError
@@ -30,29 +32,12 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Make corpora.", no_args_is_help=True)
-lime_app = typer.Typer(
-    help="LIME-mini: the same words spoken in seven emotions.", no_args_is_help=True
-)
 base_app = typer.Typer(
     help="The small base model that ships with the package.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
-data_app.add_typer(lime_app, name="lime")
 app.add_typer(base_app, name="base")
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...",
-        help="Change single values of the recipe, e.g. `seed=1 rl.steps=50 data.root=PATH`.",
-        show_default=False,
-    ),
-]
-Recipe = Annotated[
-    str,
-    typer.Option("--recipe", "-r", help="A shipped recipe by name, or a YAML file of your own."),
-]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in the run folder that is there.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Delete the run folder that is there, and start anew.")
@@ -274,27 +259,6 @@ def trace(
     from clusters.launch import show_trace
 
     show_trace(run)
-
-
-@lime_app.command("build")
-@reports
-def build(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder to write; must not be there yet.")
-    ],
-    overrides: Overrides = None,
-    recipe: Recipe = "quickstart",
-) -> None:
-    """Write and speak the corpus: texts, annotations, replies, sound; split by text and by voice.
-
-    - Small: `cogaudio-rl data lime build -o lime data.train_utterances=490 data.test_families=5`
-    """
-    config = load_config(recipe, overrides or ())
-    if out.exists():
-        raise ConfigError(f"--out {str(out)!r} is already there; name another folder")
-    from clusters.launch import build_lime
-
-    build_lime(config, out)
 
 
 @base_app.command("make")

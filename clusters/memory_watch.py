@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import psutil
 
@@ -33,17 +34,16 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            self._peak = max(self._peak, _family_rss_gib())
+            self._peak = max(self._peak, family_rss_gib(psutil.Process()))
             self._stop.wait(_SAMPLE_SECONDS)
 
 
-def _family_rss_gib() -> float:
+def family_rss_gib(process: psutil.Process) -> float:
+    """Resident memory of a process and all its descendants, GiB."""
     total = 0
-    own = psutil.Process()
-    for process in [own, *own.children(recursive=True)]:
-        # A process may end between the listing and the reading.
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:
-            continue
+    # A process may end between the listing and the reading.
+    with suppress(psutil.Error):
+        for one in [process, *process.children(recursive=True)]:
+            with suppress(psutil.Error):
+                total += one.memory_info().rss
     return total / 2**30

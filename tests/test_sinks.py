@@ -90,6 +90,8 @@ def test_a_service_that_fails_is_named_once_and_the_run_goes_on(
     assert said == ["wandb is left out from here on: the service is away"]
 
 
+# MLflow's own imports and its database library warn.
+@pytest.mark.filterwarnings("default")
 def test_mlflow_keeps_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking = pytest.importorskip("mlflow.tracking")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +28,22 @@ def read_audio(path: str | Path) -> tuple[npt.NDArray[np.float32], list[str]]:
     """
     if not Path(path).is_file():
         raise DataError(f"audio file {str(path)!r} does not exist")
+    return decode_audio(path, name=str(path))
+
+
+def decode_audio(
+    file: str | Path | BinaryIO, *, name: str
+) -> tuple[npt.NDArray[np.float32], list[str]]:
+    """As :func:`read_audio`, also for a file in memory, called ``name`` in errors."""
     try:
-        sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        sound, rate_hz = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"audio file {str(path)!r} cannot be read: {error}") from None
+        why = getattr(error, "error_string", str(error))
+        raise DataError(f"audio file {name!r} cannot be read: {why}") from None
     if sound.shape[0] == 0:
-        raise DataError(f"audio file {str(path)!r} has 0 samples")
+        raise DataError(f"audio file {name!r} has 0 samples")
     if not np.isfinite(sound).all():
-        raise DataError(f"audio file {str(path)!r} holds NaN or infinite samples")
+        raise DataError(f"audio file {name!r} holds NaN or infinite samples")
     mono = sound.mean(axis=1)
     if rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)

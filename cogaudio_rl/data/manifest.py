@@ -48,7 +48,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
         with partial.open("w", encoding="utf-8", newline="\n") as lines:
             for utterance in utterances:
                 where = f"{path.name}: utterance {utterance.id!r}"
-                _check(utterance, seen, where)
+                check_utterance(utterance, seen, where)
                 lines.write(_to_json(utterance, path.parent) + "\n")
         partial.replace(path)
     finally:
@@ -74,9 +74,9 @@ def iter_manifest(path: Path) -> Iterator[Utterance]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 where = f"{path} line {number}"
-                utterance = _from_json(line, where)
-                _check(utterance, seen, where)
-                yield _resolved(utterance, path.parent)
+                utterance = parse_utterance(line, where)
+                check_utterance(utterance, seen, where)
+                yield resolved(utterance, path.parent)
 
 
 def validate_split(
@@ -111,7 +111,8 @@ def _disjoint(first: set[str], second: set[str], what: str, names: tuple[str, st
         )
 
 
-def _check(utterance: Utterance, seen: set[str], where: str) -> None:
+def check_utterance(utterance: Utterance, seen: set[str], where: str) -> None:
+    """Raise DataError naming ``where`` for what a manifest may not hold; adds the id to ``seen``."""
     if utterance.id in seen:
         raise DataError(f"{where}: id {utterance.id!r} comes twice; ids must be unique")
     seen.add(utterance.id)
@@ -165,14 +166,16 @@ def _to_json(utterance: Utterance, folder: Path) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-def _resolved(utterance: Utterance, folder: Path) -> Utterance:
+def resolved(utterance: Utterance, folder: Path) -> Utterance:
+    """With its sound's path from here, not from the manifest's folder."""
     if utterance.audio is None:
         return utterance
     path = os.path.normpath(folder / utterance.audio.path)
     return dataclasses.replace(utterance, audio=dataclasses.replace(utterance.audio, path=path))
 
 
-def _from_json(line: bytes, where: str) -> Utterance:
+def parse_utterance(line: bytes, where: str) -> Utterance:
+    """One JSON record, unchecked but for its fields; raises DataError naming ``where``."""
     try:
         record = json.loads(line)
     except ValueError as error:

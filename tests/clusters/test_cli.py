@@ -46,6 +46,7 @@ def one_line_error(result: Result) -> str:
         (["eval"], "--checkpoint"),
         (["data"], "lime"),
         (["data", "lime", "build"], "--out"),
+        (["data", "lime", "mini"], "--out"),
         (["base", "make"], "model.path=runs/base"),
         (["doctor"], "--json"),
     ],
@@ -112,7 +113,7 @@ def test_a_run_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_lime_is_never_written_over_a_folder(tmp_path: Path) -> None:
-    line = one_line_error(cogaudio("data", "lime", "build", "--out", str(tmp_path)))
+    line = one_line_error(cogaudio("data", "lime", "mini", "--out", str(tmp_path)))
     assert str(tmp_path) in line
 
 

@@ -1,0 +1,74 @@
+"""The LIME factory as a graph on Ray Data: parts flow through, and memory holds only those under way.
+
+numbers of missing parts ─► Write (waits for an LLM) ─► Speak (one process a core) ─► seals
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cogaudio_rl.data.lime.factory import speak_part, write_part
+from cogaudio_rl.data.lime.recipe import LimeRecipe
+from cogaudio_rl.data.lime.speakers import make_speaker
+
+Row = dict[str, Any]
+
+
+class Write:
+    """Words of one part."""
+
+    def __init__(self, recipe: LimeRecipe, root: Path) -> None:
+        self._recipe, self._answers = recipe, root / "answers"
+
+    def __call__(self, row: Row) -> Row:
+        written = asyncio.run(write_part(self._recipe, int(row["item"]), self._answers))
+        return {"written": pickle.dumps(written)}
+
+
+class Speak:
+    """Sound of one part, and the part itself."""
+
+    def __init__(self, recipe: LimeRecipe, root: Path) -> None:
+        self._recipe, self._root = recipe, root
+        self._speaker = make_speaker(recipe.speaker)
+
+    def __call__(self, row: Row) -> Row:
+        # Our own process wrote it a moment ago.
+        written = pickle.loads(row["written"])
+        seal = speak_part(written, self._recipe, self._speaker, self._root)
+        return {"part": seal["part"], "utterances": seal["utterances"]}
+
+
+def make_parts(
+    recipe: LimeRecipe, root: Path, missing: Sequence[int], *, workers: int
+) -> Iterator[tuple[int, int]]:
+    """(part, its utterances) for each missing part, as they are made; any order."""
+    import ray.data
+
+    _hush()
+    write: Any = Write  # its annotations know functions only
+    speak: Any = Speak
+    arguments = {"fn_constructor_args": (recipe, root)}
+    writers: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=1), "num_cpus": 0.1}
+    speakers: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=workers), "num_cpus": 1}
+    made = (
+        ray.data.from_items(list(missing), override_num_blocks=len(missing))
+        .map(write, **arguments, **writers)
+        .map(speak, **arguments, **speakers)
+    )
+    for row in made.iter_rows():
+        yield int(row["part"]), int(row["utterances"])
+
+
+def _hush() -> None:
+    """Our own bar shows how far it is; Ray Data would add its plan and bars of its own."""
+    import ray.data
+
+    for name in ("ray.data", "ray.data._internal"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False

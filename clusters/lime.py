@@ -1,0 +1,63 @@
+"""Make a LIME corpus on Ray: claim the folder, make the parts that are missing, finish."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from clusters.backend import connect
+from cogaudio_rl.console import Console
+from cogaudio_rl.data.lime.factory import is_made
+from cogaudio_rl.data.lime.finish import Finished, claim, finish
+from cogaudio_rl.data.lime.plan import part
+from cogaudio_rl.data.lime.recipe import STYLES, LimeRecipe
+from cogaudio_rl.data.lime.speakers import make_speaker
+
+
+def build_corpus(
+    recipe: LimeRecipe, out: Path, *, workers: int | None, address: str | None
+) -> Finished:
+    """Build, or go on with what an interrupted build left; raises DataError for another's folder."""
+    console, out = Console(), out.absolute()
+    make_speaker(recipe.speaker)  # what it lacks is said before anything starts
+    claim(out, recipe)
+    missing = [number for number in range(recipe.parts) if not is_made(out, number)]
+    console.stage(
+        f"LIME: {recipe.families} sentences in {STYLES} styles, by {recipe.author.kind} author and "
+        f"{recipe.speaker.kind}; {len(missing)} of {recipe.parts} parts to make"
+    )
+    if missing:
+        _make(recipe, out, missing, workers or os.cpu_count() or 1, address, console)
+    console.stage("finish: manifests by split, checks over the whole corpus, leak test, card")
+    with console.progress("heard") as advance:
+        done = finish(out, recipe, advance)
+    console.note(f"{done.utterances} utterances, {done.rejected} rejected, digest {done.digest}")
+    for reason, count in list(done.reasons.items())[:5]:
+        console.note(f"{count} x {reason}")
+    return done
+
+
+def _make(
+    recipe: LimeRecipe,
+    out: Path,
+    missing: list[int],
+    workers: int,
+    address: str | None,
+    console: Console,
+) -> None:
+    import ray
+
+    from actors.factory import make_parts
+
+    # It warns of arguments that a worker could not be started again with: builds begin again instead.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    connect(address)
+    total = sum(1 for number in missing for _ in part(recipe, number)) * STYLES
+    made = 0
+    try:
+        with console.progress("utterances") as advance:
+            for _number, count in make_parts(recipe, out, missing, workers=workers):
+                made += count
+                advance(made, total)
+    finally:
+        ray.shutdown()

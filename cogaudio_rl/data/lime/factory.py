@@ -1,0 +1,245 @@
+"""The factory's steps as plain functions; :mod:`actors.factory` strings them into a graph on Ray Data.
+
+    family ─► sentence ─► annotations ─► speech ─► checks ─► acoustics ─► FLAC and manifest
+              write_part                 speak_part
+
+A part (a few families) is what one worker makes in one go. It appears on disk whole or not at all and
+depends on recipe and number alone: a build that was killed makes what is missing and ends with the same
+corpus, byte for byte, as one that was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cogaudio_rl.answer_cache import AnswerCache
+from cogaudio_rl.data.audio import write_audio
+from cogaudio_rl.data.lime import acoustics, quality
+from cogaudio_rl.data.lime.annotate import Annotator, EmbeddedAnnotator, LlmAnnotator
+from cogaudio_rl.data.lime.author import Sentence, split_sentences
+from cogaudio_rl.data.lime.plan import Family, part
+from cogaudio_rl.data.lime.recipe import LimeRecipe
+from cogaudio_rl.data.lime.speakers import Line, Sound, Speaker
+from cogaudio_rl.data.lime.write import EmbeddedWriter, LlmWriter, Refused, Writer
+from cogaudio_rl.data.manifest import write_manifest
+from cogaudio_rl.endpoint import ChatEndpoint
+from cogaudio_rl.seeding import rng_for, seed_for
+from cogaudio_rl.types import INTENSITIES, LIME_EMOTIONS, Acoustics, Annotation, Utterance
+
+MANIFEST, REJECTED, SEAL = "manifest.jsonl", "rejected.jsonl", "part.json"
+_CLEAN = acoustics.AcousticSettings(
+    speed=(1.0, 1.0), room_share=0.0, noise_share=0.0, gain_db=(0.0, 0.0), telephone_share=0.0
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A family with its words: an annotation for each emotion that has one."""
+
+    family: Family
+    sentence: Sentence
+    annotations: dict[str, Annotation]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenPart:
+    """What the writer and the annotator made of one part, and what they refused on the way."""
+
+    number: int
+    families: tuple[Written, ...]
+    refused: tuple[Refused, ...]
+
+
+def part_folder(root: Path, number: int) -> Path:
+    return root / "parts" / f"{number:05d}"
+
+
+def is_made(root: Path, number: int) -> bool:
+    return (part_folder(root, number) / SEAL).is_file()
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+async def write_part(recipe: LimeRecipe, number: int, answers: Path) -> WrittenPart:
+    """Sentences and annotations of a part; what an LLM answered is kept in ``answers``."""
+    if recipe.author.kind == "embedded":
+        return await _write(recipe, number, EmbeddedWriter(recipe), EmbeddedAnnotator(recipe))
+    endpoint, cache = ChatEndpoint(recipe.author), AnswerCache(answers)
+    try:
+        return await _write(
+            recipe,
+            number,
+            LlmWriter(recipe, endpoint, cache),
+            LlmAnnotator(recipe, endpoint, cache),
+        )
+    finally:
+        await endpoint.close()
+
+
+async def _write(
+    recipe: LimeRecipe, number: int, writer: Writer, annotator: Annotator
+) -> WrittenPart:
+    done = await asyncio.gather(
+        *(_write_family(f, writer, annotator) for f in part(recipe, number))
+    )
+    return WrittenPart(
+        number=number,
+        families=tuple(written for written, _ in done if written is not None),
+        refused=tuple(r for _, refused in done for r in refused),
+    )
+
+
+async def _write_family(
+    family: Family, writer: Writer, annotator: Annotator
+) -> tuple[Written | None, list[Refused]]:
+    sentence, refused = await writer.sentence(family)
+    if sentence is None:
+        return None, refused
+    earlier = family.nth // len(split_sentences(family.language)[family.split])
+    answers = await asyncio.gather(
+        *(annotator.annotate(sentence, emotion, nth=earlier) for emotion in LIME_EMOTIONS)
+    )
+    found = {e: a for e, (a, _) in zip(LIME_EMOTIONS, answers, strict=True) if a is not None}
+    written = Written(family=family, sentence=sentence, annotations=found)
+    return written, [*refused, *(r for _, more in answers for r in more)]
+
+
+# -- sound ---------------------------------------------------------------------------------------
+
+
+def speak_part(
+    written: WrittenPart, recipe: LimeRecipe, speaker: Speaker, root: Path
+) -> dict[str, Any]:
+    """Speak, record and check a part, and put it in its place; returns its seal."""
+    final = part_folder(root, written.number)
+    draft = final.with_name(final.name + ".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    rejected = [asdict(r) for r in written.refused]
+    utterances: list[Utterance] = []
+    hashes: dict[str, str] = {}
+    for one in written.families:
+        spoken = _whole(list(_speak_family(one, recipe, speaker)), one)
+        rejected += [{"what": u.id, "reasons": list(why)} for u, _, why in spoken if why]
+        for utterance, sound, why in spoken:
+            if not why:
+                audio = write_audio(draft / f"{utterance.id}.flac", sound)
+                utterances.append(replace(utterance, audio=audio))
+                hashes[utterance.id] = quality.audio_hash(sound)
+    write_manifest(draft / MANIFEST, utterances)
+    _write_lines(draft / REJECTED, rejected)
+    seal = {
+        "part": written.number,
+        "utterances": len(utterances),
+        "rejected": len(rejected),
+        "audio_hashes": hashes,
+        "digest": _digest(draft),
+    }
+    (draft / SEAL).write_text(json.dumps(seal), "utf-8")
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(draft, final)
+    return seal
+
+
+_Spoken = tuple[Utterance, Sound, tuple[str, ...]]
+"""An utterance, its sound and what speaks against it."""
+
+
+def _whole(spoken: list[_Spoken], written: Written) -> list[_Spoken]:
+    """The same; all of it refused where the family lacks an emotion: its words would tell something."""
+    present = {u.emotion for u, _, why in spoken if not why}
+    if lacking := [e for e in LIME_EMOTIONS if e not in present]:
+        reason = f"family incomplete: nothing in {lacking[0]!r}"
+        return [(u, sound, why or (reason,)) for u, sound, why in spoken]
+    return spoken
+
+
+def _speak_family(written: Written, recipe: LimeRecipe, speaker: Speaker) -> Iterator[_Spoken]:
+    """Every style of a sentence, spoken anew where a check speaks against its sound."""
+    lines = lines_of(written, recipe, speaker)
+    for first, clean in zip(lines, speaker.say(lines), strict=True):
+        line, attempt = first, 0
+        while True:
+            # Before any acoustics: noise and silence that are asked for are no faults.
+            reasons = quality.problems(clean, line.text, line.language)
+            attempt += 1
+            if not reasons or attempt == recipe.attempts:
+                break
+            line = _line(written, line.emotion, line.intensity, recipe, speaker, attempt)
+            (clean,) = speaker.say([line])
+        utterance, drawn, rng = _describe(written, line, recipe)
+        yield utterance, clean if reasons else acoustics.apply(clean, drawn, rng), reasons
+
+
+def lines_of(written: Written, recipe: LimeRecipe, speaker: Speaker) -> list[Line]:
+    """Every style of a family, each in a voice of its split."""
+    styles = [(e, i) for e in written.annotations for i in INTENSITIES]
+    return [_line(written, emotion, level, recipe, speaker, 0) for emotion, level in styles]
+
+
+def _line(
+    written: Written,
+    emotion: str,
+    intensity: str,
+    recipe: LimeRecipe,
+    speaker: Speaker,
+    attempt: int,
+) -> Line:
+    family = written.family
+    seed = seed_for(recipe.seed, "line", family.index, emotion, intensity, attempt)
+    voices = speaker.voices(family.split, family.language)
+    return Line(
+        text=written.sentence.text,
+        language=family.language,
+        emotion=emotion,
+        intensity=intensity,
+        voice=voices[int(rng_for(seed, "voice").integers(len(voices)))],
+        seed=seed,
+    )
+
+
+def _describe(
+    written: Written, line: Line, recipe: LimeRecipe
+) -> tuple[Utterance, Acoustics, np.random.Generator]:
+    """All but its sound, with the acoustics it is to have and the generator to make them with."""
+    family, sentence = written.family, written.sentence
+    rng = rng_for(line.seed, "acoustics")
+    drawn = acoustics.draw(rng, _CLEAN if recipe.clean else acoustics.AcousticSettings())
+    utterance = Utterance(
+        id=f"{family.language}_{family.index:06d}_{line.emotion}_{line.intensity}",
+        text_id=sentence.text_id,
+        audio=None,
+        transcript=sentence.text,
+        emotion=line.emotion,
+        intensity=line.intensity,
+        speaker=line.voice,
+        language=family.language,
+        scenario=sentence.scenario,
+        annotation=written.annotations[line.emotion],
+        acoustics=drawn,
+    )
+    return utterance, drawn, rng
+
+
+def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    path.write_text("".join(lines), "utf-8")
+
+
+def _digest(folder: Path) -> str:
+    """Of names and contents of all that is in a folder."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.iterdir()):
+        hashed.update(path.name.encode() + b"\0" + path.read_bytes())
+    return hashed.hexdigest()

@@ -1,0 +1,172 @@
+"""Who writes the sentences: plausible in every emotion, so that only the voice can tell.
+
+An LLM's sentence is asked about once more, without a voice: where the words alone tell the emotion with
+too much certainty it is refused, and another is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from cogaudio_rl import prompts
+from cogaudio_rl.answer_cache import AnswerCache, ask_once
+from cogaudio_rl.data.lime import author
+from cogaudio_rl.data.lime.author import Sentence
+from cogaudio_rl.data.lime.plan import Family
+from cogaudio_rl.data.lime.recipe import LimeRecipe
+from cogaudio_rl.data.lime.words import feeling_in, is_written_in
+from cogaudio_rl.endpoint import ChatEndpoint, NoAnswer
+from cogaudio_rl.seeding import rng_for
+from cogaudio_rl.types import LIME_EMOTIONS
+
+SCENARIOS: tuple[str, ...] = tuple(dict.fromkeys(s.scenario for s in author.sentences("en")))
+"""The twenty of the embedded author, which follow the paper's."""
+
+_LENGTHS = {"en": (15, 120), "zh": (6, 40)}
+"""Characters of a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What was not taken into the corpus, and why."""
+
+    what: str
+    reasons: tuple[str, ...]
+
+
+class Writer(Protocol):
+    """Gives every family its sentence."""
+
+    async def sentence(self, family: Family) -> tuple[Sentence | None, list[Refused]]:
+        """The sentence, or None, and what was refused on the way."""
+        ...
+
+
+class EmbeddedWriter:
+    """The bank's sentences: each comes once before any comes again, in a new order every round."""
+
+    def __init__(self, recipe: LimeRecipe) -> None:
+        self._seed = recipe.seed
+
+    async def sentence(self, family: Family) -> tuple[Sentence | None, list[Refused]]:
+        pool = author.split_sentences(family.language)[family.split]
+        nth, place = divmod(family.nth, len(pool))
+        order = rng_for(self._seed, "texts", family.language, family.split, nth)
+        return pool[int(order.permutation(len(pool))[place])], []
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    sentence: str
+    topic: str
+    gist: str
+
+
+class _Share(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    emotion: str
+    probability: float
+
+
+class _Guess(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    shares: list[_Share]
+
+
+class LlmWriter:
+    """Sentences from any chat endpoint."""
+
+    def __init__(self, recipe: LimeRecipe, endpoint: ChatEndpoint, cache: AnswerCache) -> None:
+        self._recipe, self._endpoint, self._cache = recipe, endpoint, cache
+
+    async def sentence(self, family: Family) -> tuple[Sentence | None, list[Refused]]:
+        refused: list[Refused] = []
+        what = f"sentence of family {family.index}"
+        for nth in range(self._recipe.author.max_rejections):
+            try:
+                written = await self._write(family, nth)
+                reasons = sentence_problems(written.sentence, family.language)
+                reasons = reasons or await self._tells(written.sentence)
+            except NoAnswer as error:
+                return None, [*refused, Refused(what=what, reasons=(f"no answer: {error}",))]
+            if not reasons:
+                return _sentence(written, family), refused
+            refused.append(Refused(what=what, reasons=reasons))
+        return None, refused
+
+    async def _write(self, family: Family, nth: int) -> _Written:
+        material = {
+            "scenario": SCENARIOS[family.index % len(SCENARIOS)],
+            "language": {"en": "English", "zh": "Chinese"}[family.language],
+            "emotions": list(LIME_EMOTIONS),
+            "number": family.index,
+        }
+        return await ask_once(
+            self._endpoint,
+            self._cache,
+            _messages("lime_write.md", material),
+            _Written,
+            model=self._recipe.author.model,
+            nth=nth,
+            temperature=self._recipe.author.temperature,
+        )
+
+    async def _tells(self, sentence: str) -> tuple[str, ...]:
+        """Why the words alone tell too much; empty where they do not."""
+        material = {"sentence": sentence, "emotions": list(LIME_EMOTIONS)}
+        guess = await ask_once(
+            self._endpoint,
+            self._cache,
+            _messages("lime_ambiguity.md", material),
+            _Guess,
+            model=self._recipe.author.model,
+        )
+        surest = max(guess.shares, key=lambda share: share.probability, default=None)
+        limit = self._recipe.author.max_text_certainty
+        if surest is None or surest.probability <= limit:
+            return ()
+        return (f"the words alone say {surest.emotion!r} ({surest.probability:.2f} > {limit:g})",)
+
+
+def sentence_problems(text: str, language: str) -> tuple[str, ...]:
+    """What speaks against a sentence by its words alone."""
+    shortest, longest = _LENGTHS[language]
+    found: list[str] = []
+    if not shortest <= len(text) <= longest:
+        found.append(f"{len(text)} characters, expected {shortest} to {longest}")
+    if not is_written_in(text, language):
+        found.append(f"not written in {language!r}")
+    if re.search(r"[!！?？…\n]", text):
+        found.append("its punctuation tells a tone")
+    if word := feeling_in(text, language):
+        found.append(f"names a feeling: {word!r}")
+    return tuple(found)
+
+
+def _sentence(written: _Written, family: Family) -> Sentence:
+    digest = hashlib.blake2b(written.sentence.encode(), digest_size=5).hexdigest()
+    return Sentence(
+        text_id=f"{family.language}_{digest}",
+        text=written.sentence,
+        scenario=SCENARIOS[family.index % len(SCENARIOS)],
+        topic=written.topic,
+        gist=written.gist,
+        language=family.language,
+    )
+
+
+def _messages(prompt: str, material: dict[str, object]) -> Sequence[dict[str, str]]:
+    return [
+        {"role": "system", "content": prompts.load(prompt)},
+        {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
+    ]

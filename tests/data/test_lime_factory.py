@@ -1,0 +1,228 @@
+"""Parts are whole or not there, depend on recipe and number alone, and let nothing bad in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cogaudio_rl.config import parse
+from cogaudio_rl.data.audio import probe_audio, read_audio
+from cogaudio_rl.data.lime import speakers
+from cogaudio_rl.data.lime.factory import (
+    MANIFEST,
+    REJECTED,
+    WrittenPart,
+    is_made,
+    lines_of,
+    part_folder,
+    speak_part,
+    write_part,
+)
+from cogaudio_rl.data.lime.finish import claim, finish
+from cogaudio_rl.data.lime.recipe import LimeRecipe, SpeakerConfig
+from cogaudio_rl.data.lime.speakers import (
+    MAX_EMOTION_SUM,
+    Espeak,
+    IndexTts2,
+    Line,
+    Sound,
+    emotion_vector,
+    make_speaker,
+)
+from cogaudio_rl.data.manifest import read_manifest
+from cogaudio_rl.errors import ConfigError, DataError
+from cogaudio_rl.types import INTENSITIES, LIME_EMOTIONS
+
+
+def recipe(**values: Any) -> LimeRecipe:
+    return parse(
+        LimeRecipe, {"utterances": 21 * 4, "families_per_part": 2, "test_share": 0.25} | values
+    )
+
+
+def written(asked: LimeRecipe, number: int = 0) -> WrittenPart:
+    return asyncio.run(write_part(asked, number, Path("nowhere")))
+
+
+def make_all(asked: LimeRecipe, root: Path, order: Sequence[int], speaker: Any = None) -> None:
+    claim(root, asked)
+    for number in order:
+        speak_part(written(asked, number), asked, speaker or Espeak(), root)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("corpus") / "lime"
+    make_all(recipe(), root, (0, 1))
+    finish(root, recipe())
+    return root
+
+
+def test_a_part_is_every_style_of_its_families(corpus: Path) -> None:
+    assert is_made(corpus, 0)
+    found = read_manifest(part_folder(corpus, 0) / MANIFEST)
+    styles = {(u.emotion, u.intensity) for u in found}
+    assert styles == {(e, i) for e in LIME_EMOTIONS for i in INTENSITIES}
+    assert len(found) == 2 * 21
+    for utterance in found:
+        audio, notes = probe_audio(utterance.clip.path)
+        assert audio == utterance.audio
+        assert not notes
+        assert utterance.acoustics is not None
+        assert utterance.annotation is not None
+        assert utterance.annotation.eips.emotion == utterance.emotion
+
+
+def test_the_corpus_is_split_by_text_and_by_voice(corpus: Path) -> None:
+    train, test = read_manifest(corpus / "train.jsonl"), read_manifest(corpus / "test.jsonl")
+    assert len(train) + len(test) == 21 * 4
+    assert not {u.text_id for u in train} & {u.text_id for u in test}
+    assert not {u.speaker for u in train} & {u.speaker for u in test}
+    listed = (corpus / "splits" / "test_texts.txt").read_text("utf-8").split()
+    assert listed == sorted({u.text_id for u in test})
+
+
+def test_the_order_in_which_parts_are_made_changes_nothing(corpus: Path, tmp_path: Path) -> None:
+    make_all(recipe(), tmp_path / "again", (1, 0))
+    again = finish(tmp_path / "again", recipe())
+    assert again == finish(corpus, recipe())
+    assert again.utterances == 21 * 4
+
+
+def test_another_seed_is_another_corpus(corpus: Path, tmp_path: Path) -> None:
+    make_all(recipe(seed=1), tmp_path / "other", (0, 1))
+    assert finish(tmp_path / "other", recipe(seed=1)).digest != finish(corpus, recipe()).digest
+
+
+def test_a_folder_belongs_to_one_recipe(corpus: Path, tmp_path: Path) -> None:
+    claim(corpus, recipe())
+    with pytest.raises(DataError, match="was begun with seed=0, not 1; name another folder"):
+        claim(corpus, recipe(seed=1))
+    (tmp_path / "something").write_text("else")
+    with pytest.raises(DataError, match="holds something else"):
+        claim(tmp_path, recipe())
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    make_all(recipe(), tmp_path / "half", (0,))
+    with pytest.raises(DataError, match="part 1 is not whole"):
+        finish(tmp_path / "half", recipe())
+
+
+class Faulty:
+    """Speaks as espeak does, but for one emotion that is digital silence: at first, or always."""
+
+    def __init__(self, emotion: str, *, times: int) -> None:
+        self._espeak, self._emotion, self._left = Espeak(), emotion, times
+        self.asked = 0
+
+    def voices(self, split: str, language: str) -> Sequence[str]:
+        return self._espeak.voices(split, language)
+
+    def say(self, lines: Sequence[Line]) -> list[Sound]:
+        sounds = self._espeak.say(lines)
+        self.asked += len(lines)
+        for i, line in enumerate(lines):
+            if line.emotion == self._emotion and self._left > 0:
+                self._left -= 1
+                sounds[i] = np.zeros(16_000, np.float32)
+        return sounds
+
+
+def test_a_bad_sound_is_spoken_anew(tmp_path: Path) -> None:
+    speaker = Faulty("sad", times=2)
+    seal = speak_part(written(recipe()), recipe(), speaker, tmp_path)
+    assert (seal["utterances"], seal["rejected"]) == (42, 0)
+    assert speaker.asked == 42 + 2
+
+
+def test_a_family_without_one_emotion_is_refused_whole(tmp_path: Path) -> None:
+    speaker = Faulty("sad", times=3 * recipe().attempts)  # the first family never has it
+    seal = speak_part(written(recipe()), recipe(), speaker, tmp_path)
+    assert seal["utterances"] == 21
+    lines = (part_folder(tmp_path, 0) / REJECTED).read_text("utf-8").splitlines()
+    reasons = [json.loads(line)["reasons"][0] for line in lines]
+    assert sum(reason.startswith("no sound") for reason in reasons) == 3
+    assert sum(reason == "family incomplete: nothing in 'sad'" for reason in reasons) == 18
+
+
+def test_a_line_sounds_the_same_whatever_was_said_before() -> None:
+    speaker, one = Espeak(), written(recipe()).families[0]
+    lines = lines_of(one, recipe(), speaker)
+    first = speaker.say(lines)
+    speaker.say(lines[3:9])
+    again = speaker.say(lines)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+# -- IndexTTS2 -----------------------------------------------------------------------------------
+
+
+class DoubleOfIndexTts2:
+    """Has the signature of ``IndexTTS2.infer``; its speech is espeak's."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def infer(
+        self, spk_audio_prompt: str, text: str, output_path: str, emo_audio_prompt: Any = None,
+        emo_alpha: float = 1.0, emo_vector: Any = None, use_emo_text: bool = False,
+        emo_text: Any = None, use_random: bool = False,
+    ) -> None:  # fmt: skip
+        import soundfile
+
+        self.calls.append({"voice": spk_audio_prompt, "alpha": emo_alpha, "vector": emo_vector})
+        line = Line(text=text, language="en", emotion="sad", intensity="mid", voice="m1", seed=0)
+        soundfile.write(output_path, Espeak().say([line])[0], 22_050)
+
+
+def test_indextts2_gets_voice_emotion_and_intensity(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for language in ("en", "zh"):
+            folder = tmp_path / split / language
+            folder.mkdir(parents=True)
+            (folder / f"{split}-anna.wav").write_bytes(b"")
+    tts = DoubleOfIndexTts2()
+    config = SpeakerConfig(kind="indextts2", voices_dir=tmp_path)
+    speaker = IndexTts2(config, tts)
+    asked = recipe(chinese_share=0.0, clean=True)
+    lines = lines_of(written(asked).families[0], asked, speaker)
+    sounds = speaker.say(lines[:3])
+    assert [call["alpha"] for call in tts.calls] == [0.5, 0.75, 1.0]
+    assert all(call["voice"].endswith("-anna.wav") for call in tts.calls)
+    assert tts.calls[0]["vector"] == emotion_vector(lines[0].emotion)
+    assert all(sound.size > 8_000 for sound in sounds)
+    for emotion in LIME_EMOTIONS:
+        assert len(emotion_vector(emotion)) == 8
+        assert sum(emotion_vector(emotion)) == MAX_EMOTION_SUM
+    with pytest.raises(DataError, match="IndexTTS2 has no emotion 'boredom'"):
+        emotion_vector("boredom")
+
+
+def test_indextts2_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="voices_dir 'None' is not a folder"):
+        make_speaker(SpeakerConfig(kind="indextts2"))
+    with pytest.raises(ConfigError, match="needs the package indextts"):
+        make_speaker(SpeakerConfig(kind="indextts2", voices_dir=tmp_path))
+    assert speakers.make_speaker(SpeakerConfig()).voices("test", "zh")
+
+
+def test_clean_is_clean(tmp_path: Path) -> None:
+    asked = recipe(clean=True)
+    speak_part(written(asked), asked, Espeak(), tmp_path)
+    for utterance in read_manifest(part_folder(tmp_path, 0) / MANIFEST):
+        drawn = utterance.acoustics
+        assert drawn is not None
+        assert (drawn.rt60_s, drawn.noise_snr_db, drawn.gain_db, drawn.band) == (
+            None,
+            None,
+            0.0,
+            "full",
+        )
+        assert float(np.abs(read_audio(utterance.clip.path)[0]).max()) < 0.99
