@@ -52,6 +52,22 @@ def prepare(
     prepare_corpus(corpus.value, root, out, strict=strict)
 
 
+@data_app.command()
+@reports
+def shards(
+    manifest: Annotated[Path, typer.Argument(help="A manifest, e.g. `lime/train.jsonl`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the Parquet files.")],
+    rows: Annotated[int, typer.Option(min=1, help="Utterances in each file.")] = 2_000,
+) -> None:
+    """Pack a manifest and its sounds into Parquet files, as Hugging Face `datasets` reads them.
+
+    - `datasets.load_dataset("parquet", data_files="shards/*.parquet")` gives the sound as Audio.
+    """
+    from clusters.corpora import pack
+
+    pack(manifest, out, rows)
+
+
 @lime_app.command("build")
 @reports
 def build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console as Terminal
@@ -9,6 +10,9 @@ from rich.table import Table
 
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.corpora.prepare import prepare
+from cogaudio_rl.data.manifest import iter_manifest
+from cogaudio_rl.data.shards import write_shards
+from cogaudio_rl.types import Utterance
 
 
 def prepare_corpus(corpus: str, root: Path, out: Path, *, strict: bool) -> None:
@@ -23,3 +27,19 @@ def prepare_corpus(corpus: str, root: Path, out: Path, *, strict: bool) -> None:
         table.add_row(what, f"{row['found']:,}", "-" if known is None else f"{known:,}")
     Terminal().print(table)
     console.note(f"{done.utterances} utterances in {done.manifest}, {done.rejected} rejected")
+
+
+def pack(manifest: Path, out: Path, rows: int) -> None:
+    """Parquet files of ``rows`` utterances each, sound and all."""
+    console = Console()
+    console.stage(f"shards: {manifest} with its sounds, {rows} utterances a file")
+    with console.progress("utterances") as advance:
+        total = sum(1 for _ in manifest.open("rb")) if manifest.is_file() else 0
+
+        def counted() -> Iterator[Utterance]:
+            for done, utterance in enumerate(iter_manifest(manifest), start=1):
+                yield utterance
+                advance(done, total)
+
+        count = write_shards(counted(), out, rows)
+    console.note(f"{count} utterances in {len(list(out.glob('*.parquet')))} files in {out}")

@@ -2,7 +2,8 @@
 
     python scripts/route_ablation.py --start runs/quickstart --out runs/routes
 
-Every arm trains on as many rollouts. Prints a table in Markdown and writes ``routes.json``.
+As many steps in every arm; ``adaptive`` leaves out prompts of the route that is ahead, and so trains on
+fewer rollouts. Prints a table in Markdown and writes ``routes.json``.
 """
 
 from __future__ import annotations
@@ -64,12 +65,13 @@ def figures(folder: Path, report: Path) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     rows = [
-        "| routes | prompts A | emotion | empathy, direct | empathy, explicit |",
-        "|---|---:|---:|---:|---:|",
+        "| routes | rollouts | through A | emotion | empathy, direct | empathy, explicit |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for arm, one in found.items():
         cells = [f"{one[name]:.2f}" for name in WANTED]
-        rows.append(f"| {arm} | {one['explicit_share']:.0%} | " + " | ".join(cells) + " |")
+        share = f"{one['rollouts']:.0f} | {one['explicit_share']:.0%}"
+        rows.append(f"| {arm} | {share} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 

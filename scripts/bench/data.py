@@ -13,12 +13,12 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -162,9 +162,7 @@ def kills(out: Path, count: int) -> dict[str, Any]:
                 process.wait(at[-1])
                 break
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                sweep(process.pid)
+                kill_family(process)
         found = ids_of(folder)
         rows.append(
             {
@@ -188,13 +186,14 @@ def kills(out: Path, count: int) -> dict[str, Any]:
     }
 
 
-def sweep(group: int) -> None:
-    """End what a killed Ray left: its daemons are in sessions of their own."""
-    marks = ("raylet", "gcs_server", "ray::", "default_worker", "ray/dashboard", "log_monitor")
-    for process in psutil.process_iter(["ppid", "cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if process.info["ppid"] == 1 and any(mark in line for mark in marks):
-            process.kill()
+def kill_family(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a build and all it started: Ray's daemons are in sessions of their own."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for one in family:
+        with suppress(psutil.Error):
+            one.kill()
+    process.wait()
 
 
 def digest_of(folder: Path) -> str:

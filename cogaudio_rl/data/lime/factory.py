@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from cogaudio_rl.answer_cache import AnswerCache
-from cogaudio_rl.data.audio import write_audio
+from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
 from cogaudio_rl.data.lime import acoustics, quality
 from cogaudio_rl.data.lime.annotate import Annotator, EmbeddedAnnotator, LlmAnnotator
 from cogaudio_rl.data.lime.author import Sentence, split_sentences
@@ -40,6 +40,8 @@ MANIFEST, REJECTED, SEAL = "manifest.jsonl", "rejected.jsonl", "part.json"
 _CLEAN = acoustics.AcousticSettings(
     speed=(1.0, 1.0), room_share=0.0, noise_share=0.0, gain_db=(0.0, 0.0), telephone_share=0.0
 )
+_SPARE_S = (0.15, 1.2)
+"""Silence of a family's longest member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ def speak_part(
     utterances: list[Utterance] = []
     hashes: dict[str, str] = {}
     for one in written.families:
-        spoken = _whole(list(_speak_family(one, recipe, speaker)), one)
+        spoken = _whole(_speak_family(one, recipe, speaker))
         rejected += [{"what": u.id, "reasons": list(why)} for u, _, why in spoken if why]
         for utterance, sound, why in spoken:
             if not why:
@@ -156,7 +158,7 @@ _Spoken = tuple[Utterance, Sound, tuple[str, ...]]
 """An utterance, its sound and what speaks against it."""
 
 
-def _whole(spoken: list[_Spoken], written: Written) -> list[_Spoken]:
+def _whole(spoken: list[_Spoken]) -> list[_Spoken]:
     """The same; all of it refused where the family lacks an emotion: its words would tell something."""
     present = {u.emotion for u, _, why in spoken if not why}
     if lacking := [e for e in LIME_EMOTIONS if e not in present]:
@@ -165,21 +167,52 @@ def _whole(spoken: list[_Spoken], written: Written) -> list[_Spoken]:
     return spoken
 
 
-def _speak_family(written: Written, recipe: LimeRecipe, speaker: Speaker) -> Iterator[_Spoken]:
-    """Every style of a sentence, spoken anew where a check speaks against its sound."""
+def _speak_family(written: Written, recipe: LimeRecipe, speaker: Speaker) -> list[_Spoken]:
+    """Every style of a sentence, checked, and then put where it was recorded."""
     lines = lines_of(written, recipe, speaker)
-    for first, clean in zip(lines, speaker.say(lines), strict=True):
-        line, attempt = first, 0
-        while True:
-            # Before any acoustics: noise and silence that are asked for are no faults.
-            reasons = quality.problems(clean, line.text, line.language)
-            attempt += 1
-            if not reasons or attempt == recipe.attempts:
-                break
-            line = _line(written, line.emotion, line.intensity, recipe, speaker, attempt)
-            (clean,) = speaker.say([line])
-        utterance, drawn, rng = _describe(written, line, recipe)
-        yield utterance, clean if reasons else acoustics.apply(clean, drawn, rng), reasons
+    said = [
+        _said(written, line, clean, recipe, speaker)
+        for line, clean in zip(lines, speaker.say(lines), strict=True)
+    ]
+    settings = _CLEAN if recipe.clean else acoustics.AcousticSettings()
+    rngs = [rng_for(line.seed, "acoustics") for line, _, _ in said]
+    drawn = [acoustics.draw(rng, settings) for rng in rngs]
+    own_s = [c.size / SAMPLE_RATE_HZ / a.speed for (_, c, _), a in zip(said, drawn, strict=True)]
+    found: list[_Spoken] = []
+    for (line, clean, why), first, own, rng in zip(said, drawn, own_s, rngs, strict=True):
+        placed = _filled_up(first, own, max(own_s), rng)
+        sound = clean if why else acoustics.apply(clean, placed, rng)
+        found.append((_utterance(written, line, placed), sound, why))
+    return found
+
+
+def _said(
+    written: Written, line: Line, clean: Sound, recipe: LimeRecipe, speaker: Speaker
+) -> tuple[Line, Sound, tuple[str, ...]]:
+    """A line and its sound, spoken anew while a check speaks against it; with what still does.
+
+    Before any acoustics: noise and silence that are asked for are no faults.
+    """
+    for attempt in range(1, recipe.attempts + 1):
+        why = quality.problems(clean, line.text, line.language)
+        if not why or attempt == recipe.attempts:
+            return line, clean, why
+        line = _line(written, line.emotion, line.intensity, recipe, speaker, attempt)
+        (clean,) = speaker.say([line])
+    raise ValueError(f"attempts must be >= 1, got {recipe.attempts}")
+
+
+def _filled_up(
+    drawn: Acoustics, own_s: float, longest_s: float, rng: np.random.Generator
+) -> Acoustics:
+    """With silence that brings every member of a family to a length that tells nothing.
+
+    A sad voice is slow: where silence were drawn alone, the length of a file would say so. Here
+    length is that of the family's longest member and a draw.
+    """
+    silence = longest_s - own_s + rng.uniform(*_SPARE_S)
+    lead = silence * drawn.lead_s / (drawn.lead_s + drawn.tail_s)
+    return replace(drawn, lead_s=round(lead, 3), tail_s=round(silence - lead, 3))
 
 
 def lines_of(written: Written, recipe: LimeRecipe, speaker: Speaker) -> list[Line]:
@@ -209,14 +242,10 @@ def _line(
     )
 
 
-def _describe(
-    written: Written, line: Line, recipe: LimeRecipe
-) -> tuple[Utterance, Acoustics, np.random.Generator]:
-    """All but its sound, with the acoustics it is to have and the generator to make them with."""
+def _utterance(written: Written, line: Line, recorded: Acoustics) -> Utterance:
+    """All but its sound."""
     family, sentence = written.family, written.sentence
-    rng = rng_for(line.seed, "acoustics")
-    drawn = acoustics.draw(rng, _CLEAN if recipe.clean else acoustics.AcousticSettings())
-    utterance = Utterance(
+    return Utterance(
         id=f"{family.language}_{family.index:06d}_{line.emotion}_{line.intensity}",
         text_id=sentence.text_id,
         audio=None,
@@ -227,9 +256,8 @@ def _describe(
         language=family.language,
         scenario=sentence.scenario,
         annotation=written.annotations[line.emotion],
-        acoustics=drawn,
+        acoustics=recorded,
     )
-    return utterance, drawn, rng
 
 
 def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
