@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clusters.backend import connect
@@ -49,9 +51,8 @@ def _make(
 
     from actors.factory import make_parts
 
-    # It warns of arguments that a worker could not be started again with: builds begin again instead.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    connect(address)
+    with _native_log_off():
+        connect(address)
     total = sum(1 for number in missing for _ in part(recipe, number)) * STYLES
     made = 0
     try:
@@ -61,3 +62,21 @@ def _make(
                 advance(made, total)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _native_log_off() -> Iterator[None]:
+    """Ray's C++ side warns that Ray Data's actors could not be started again with their arguments.
+
+    A build that was cut off is begun again instead. Its log is turned off before it starts, and says so
+    on stderr itself, past Python; what goes wrong still comes as an exception.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -45,7 +45,7 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
 def finished(process: subprocess.Popen[str]) -> str:
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 0, said[-3000:]
-    return said
+    return " ".join(said.split())
 
 
 def digest(folder: Path) -> str:
