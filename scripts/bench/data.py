@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -17,8 +18,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,25 @@ def limit(out: Path, found: dict[str, Any]) -> dict[str, Any]:
             write_audio(folder / f"{number}-{i}.flac", sound)
     alone = sum(map(len, families)) / (time.perf_counter() - started)
     cores = os.cpu_count() or 1
-    rate = found.get("build", {}).get("utterances_per_s", 0.0)
-    return {"build": {"limit_per_s_one_process": alone, "limit_share": rate / cores / alone}}
+    whole = found.get("build", {}).get("utterances_per_s", 0.0)
+    speaking = speaking_rate(out / "large")
+    return {
+        "build": {
+            "limit_per_s_one_process": alone,
+            "speaking_per_s": speaking,
+            "limit_share": speaking / cores / alone,
+            "limit_share_with_start_and_finish": whole / cores / alone,
+        }
+    }
+
+
+def speaking_rate(folder: Path) -> float:
+    """Utterances a second between the first parts that were made and the last."""
+    seals = sorted(folder.glob("parts/*/part.json"), key=lambda p: p.stat().st_mtime)
+    begun = seals[(os.cpu_count() or 1) - 1].stat().st_mtime
+    later = seals[os.cpu_count() or 1 :]
+    made = sum(json.loads(p.read_text("utf-8"))["utterances"] for p in later)
+    return made / (later[-1].stat().st_mtime - begun)
 
 
 def kills(out: Path, count: int) -> dict[str, Any]:
@@ -210,8 +228,9 @@ def ids_of(folder: Path) -> list[str]:
 class Server:
     """Annotates as the embedded author does, after a while, and badly for some of the questions."""
 
-    def __init__(self, delay_s: float, *, errors: float, hangs: float, malformed: float) -> None:
-        self._delay, self._shares = delay_s, (errors, hangs, malformed)
+    def __init__(self, delay_s: float, shares: tuple[float, float, float]) -> None:
+        """``shares`` of the questions: errors, time-outs, answers cut in half."""
+        self._delay, self._shares = delay_s, shares
         self._rng, self._lock = random.Random(0), threading.Lock()
         server = self
 
@@ -228,7 +247,6 @@ class Server:
         self._http.daemon_threads = True
         self._http.request_queue_size = 128
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
@@ -261,20 +279,35 @@ class Server:
         chain = author.annotate(sentence, material["emotion"], depth=4, variant=0).eips
         return json.dumps({name: getattr(chain, name) for name in chain.__dataclass_fields__})
 
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+    def serve(self) -> None:
+        self._http.serve_forever()
+
+
+def _serve(line: Any, delay_s: float, shares: tuple[float, float, float]) -> None:
+    server = Server(delay_s, shares)
+    line.send(server.url)
+    server.serve()
+
+
+@contextmanager
+def served(delay_s: float, shares: tuple[float, float, float]) -> Iterator[str]:
+    """The address of a server in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, delay_s, shares), daemon=True)
+    process.start()
+    yield ours.recv()
+    process.kill()
+    process.join()
 
 
 def annotate(out: Path) -> dict[str, Any]:
     """500 annotations from an endpoint of 300 ms, then from one in trouble."""
-    calm = Server(0.3, errors=0.0, hangs=0.0, malformed=0.0)
     ideal = -(-500 // 64) * 0.3
-    seconds, _ = asyncio.run(annotate_all(out / "answers-calm", calm.url, timeout_s=30.0))
-    calm.close()
-    trouble = Server(0.05, errors=0.2, hangs=0.1, malformed=0.1)
-    _, rows = asyncio.run(annotate_all(out / "answers-trouble", trouble.url, timeout_s=2.0))
-    trouble.close()
+    with served(0.3, (0.0, 0.0, 0.0)) as url:
+        seconds, _ = asyncio.run(annotate_all(out / "answers-calm", url, timeout_s=30.0))
+    with served(0.05, (0.2, 0.1, 0.1)) as url:
+        _, rows = asyncio.run(annotate_all(out / "answers-trouble", url, timeout_s=2.0))
     listed = sum(annotation is None and bool(refused) for _, _, annotation, refused in rows)
     taken = [(s, e, a) for s, e, a, _ in rows if a is not None]
     return {
@@ -302,6 +335,7 @@ async def annotate_all(folder: Path, url: str, *, timeout_s: float) -> tuple[flo
     pairs = [(s, e) for s in author.sentences("en") for e in LIME_EMOTIONS][:500]
     endpoint = ChatEndpoint(recipe.author)
     annotator = LlmAnnotator(recipe, endpoint, AnswerCache(folder))
+    await annotator.annotate(*pairs[0], nth=1)  # the client imports what it needs at its first use
     started = time.perf_counter()
     answers = await asyncio.gather(*(annotator.annotate(s, e, nth=0) for s, e in pairs))
     seconds = time.perf_counter() - started
