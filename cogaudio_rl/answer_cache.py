@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,7 +60,7 @@ async def ask_once(
 
     ``nth`` asks for another answer to the same question. Raises NoAnswer.
     """
-    asked = [model, list(map(dict, messages)), form.model_json_schema(), nth, temperature]
+    asked = [model, list(map(dict, messages)), _schema(form), nth, temperature]
     key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=16).hexdigest()
     known = cache.get(key)
     if known is not None:
@@ -80,8 +81,14 @@ def response_format(form: type[BaseModel]) -> dict[str, Any]:
     name = form.__name__.lower()
     return {
         "type": "json_schema",
-        "json_schema": {"name": name, "strict": True, "schema": form.model_json_schema()},
+        "json_schema": {"name": name, "strict": True, "schema": _schema(form)},
     }
+
+
+@cache
+def _schema(form: type[BaseModel]) -> dict[str, Any]:
+    """Made once: pydantic takes a millisecond for it."""
+    return form.model_json_schema()
 
 
 def _read(content: str, form: type[T]) -> T:

@@ -14,17 +14,17 @@ import multiprocessing
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psutil
+from aiohttp import web
 from loader import samples_per_s
 
 from clusters.memory_watch import family_rss_gib
@@ -230,63 +230,39 @@ class Server:
 
     def __init__(self, delay_s: float, shares: tuple[float, float, float]) -> None:
         """``shares`` of the questions: errors, time-outs, answers cut in half."""
-        self._delay, self._shares = delay_s, shares
-        self._rng, self._lock = random.Random(0), threading.Lock()
-        server = self
+        self._delay, self._shares, self._rng = delay_s, shares, random.Random(0)
+        self._sentences = {sentence.text: sentence for sentence in author.sentences("en")}
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                server.answer(self)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._http.request_queue_size = 128
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        asked = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
-        with self._lock:
-            draw = self._rng.random()
+    async def answer(self, request: web.Request) -> web.Response:
+        asked, draw = await request.json(), self._rng.random()
         errors, hangs, malformed = self._shares
-        time.sleep(self._delay)
-        status, content = 200, self._annotation(asked)
+        await asyncio.sleep(self._delay)
+        content = self._annotation(asked)
         if draw < errors:
-            status = 503
-        elif draw < errors + hangs:
-            time.sleep(3.0)  # longer than the client waits
+            return web.json_response({}, status=503)
+        if draw < errors + hangs:
+            await asyncio.sleep(3.0)  # longer than the client waits
         elif draw < errors + hangs + malformed:
             content = content[: len(content) // 2]
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}  # fmt: skip  # noqa: E501
-        body = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}).encode()  # fmt: skip  # noqa: E501
-        try:
-            handler.send_response(status)
-            handler.send_header("content-type", "application/json")
-            handler.send_header("content-length", str(len(body)))
-            handler.end_headers()
-            handler.wfile.write(body)
-        except OSError:
-            pass  # the client did not wait
+        message = {"role": "assistant", "content": content}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        return web.json_response({"object": "chat.completion", "choices": [choice]})
 
-    @staticmethod
-    def _annotation(asked: dict[str, Any]) -> str:
+    def _annotation(self, asked: dict[str, Any]) -> str:
         material = json.loads(asked["messages"][1]["content"])
-        sentence = next(s for s in author.sentences("en") if s.text == material["sentence"])
+        sentence = self._sentences[material["sentence"]]
         chain = author.annotate(sentence, material["emotion"], depth=4, variant=0).eips
         return json.dumps({name: getattr(chain, name) for name in chain.__dataclass_fields__})
 
-    def serve(self) -> None:
-        self._http.serve_forever()
-
 
 def _serve(line: Any, delay_s: float, shares: tuple[float, float, float]) -> None:
-    server = Server(delay_s, shares)
-    line.send(server.url)
-    server.serve()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(256)
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", Server(delay_s, shares).answer)
+        line.send(f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+        web.run_app(app, sock=listening, print=None)
 
 
 @contextmanager
