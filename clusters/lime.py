@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clusters.backend import connect
 from cogaudio_rl.console import Console
-from cogaudio_rl.data.lime.factory import is_made
+from cogaudio_rl.data.lime.factory import is_made, sweep_drafts
 from cogaudio_rl.data.lime.finish import Finished, claim, finish
 from cogaudio_rl.data.lime.plan import part
 from cogaudio_rl.data.lime.recipe import STYLES, LimeRecipe
@@ -23,6 +23,7 @@ def build_corpus(
     console, out = Console(), out.absolute()
     make_speaker(recipe.speaker)  # what it lacks is said before anything starts
     claim(out, recipe)
+    sweep_drafts(out)
     missing = [number for number in range(recipe.parts) if not is_made(out, number)]
     console.stage(
         f"LIME: {recipe.families} sentences in {STYLES} styles, by {recipe.author.kind} author and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,13 @@ from cogaudio_rl.data.lime import speakers
 from cogaudio_rl.data.lime.factory import (
     MANIFEST,
     REJECTED,
+    SEAL,
     WrittenPart,
     is_made,
     lines_of,
     part_folder,
     speak_part,
+    sweep_drafts,
     write_part,
 )
 from cogaudio_rl.data.lime.finish import claim, finish
@@ -93,6 +96,24 @@ def test_the_order_in_which_parts_are_made_changes_nothing(corpus: Path, tmp_pat
     again = finish(tmp_path / "again", recipe())
     assert again == finish(corpus, recipe())
     assert again.utterances == 21 * 4
+
+
+def test_two_at_one_part_leave_it_whole(corpus: Path, tmp_path: Path) -> None:
+    seals = [speak_part(written(recipe()), recipe(), Espeak(), tmp_path) for _ in range(2)]
+    (tmp_path / "parts" / "00000.partial-dead").mkdir()
+    sweep_drafts(tmp_path)
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == ["00000"]
+    assert seals[0]["digest"] == seals[1]["digest"] == whole_digest(part_folder(tmp_path, 0))
+    assert whole_digest(part_folder(corpus, 0)) == seals[0]["digest"]
+
+
+def whole_digest(folder: Path) -> str:
+    """What a seal says, of the files that lie there."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.iterdir()):
+        if path.name != SEAL:
+            hashed.update(path.name.encode() + b"\0" + path.read_bytes())
+    return hashed.hexdigest()
 
 
 def test_another_seed_is_another_corpus(corpus: Path, tmp_path: Path) -> None:

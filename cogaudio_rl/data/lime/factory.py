@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ MANIFEST, REJECTED, SEAL = "manifest.jsonl", "rejected.jsonl", "part.json"
 _CLEAN = acoustics.AcousticSettings(
     speed=(1.0, 1.0), room_share=0.0, noise_share=0.0, gain_db=(0.0, 0.0), telephone_share=0.0
 )
+_PARTIAL = ".partial-"
 _SPARE_S = (0.15, 1.2)
 """Silence of a family's longest member."""
 
@@ -125,8 +127,8 @@ def speak_part(
 ) -> dict[str, Any]:
     """Speak, record and check a part, and put it in its place; returns its seal."""
     final = part_folder(root, written.number)
-    draft = final.with_name(final.name + ".partial")
-    shutil.rmtree(draft, ignore_errors=True)
+    # A name of its own: a worker whose build was killed may still be at the same part.
+    draft = final.with_name(f"{final.name}{_PARTIAL}{uuid.uuid4().hex[:8]}")
     draft.mkdir(parents=True)
     rejected = [asdict(r) for r in written.refused]
     utterances: list[Utterance] = []
@@ -149,9 +151,19 @@ def speak_part(
         "digest": _digest(draft),
     }
     (draft / SEAL).write_text(json.dumps(seal), "utf-8")
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(draft, final)
+    try:
+        os.rename(draft, final)
+    except OSError:
+        if not is_made(root, written.number):
+            raise
+        shutil.rmtree(draft, ignore_errors=True)  # another was faster, and made the same
     return seal
+
+
+def sweep_drafts(root: Path) -> None:
+    """Remove what killed builds left of parts they did not finish."""
+    for draft in (root / "parts").glob(f"*{_PARTIAL}*"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 _Spoken = tuple[Utterance, Sound, tuple[str, ...]]
