@@ -173,6 +173,15 @@ def test_a_family_without_one_emotion_is_refused_whole(tmp_path: Path) -> None:
     assert sum(reason == "family incomplete: nothing in 'sad'" for reason in reasons) == 18
 
 
+def test_no_voice_draws_from_a_generator_that_others_share() -> None:
+    import espeakng_loader
+
+    folder = Path(str(espeakng_loader.get_data_path())) / "voices" / "!v"
+    for split in ("train", "test"):
+        for voice in Espeak().voices(split, "en"):
+            assert "\nklatt" not in (folder / voice).read_text("utf-8", errors="replace")
+
+
 def test_a_line_sounds_the_same_whatever_was_said_before() -> None:
     speaker, one = Espeak(), written(recipe()).families[0]
     lines = lines_of(one, recipe(), speaker)

@@ -50,11 +50,16 @@ class Speaker(Protocol):
         ...
 
 
+_KLATT = frozenset({"adam", "edward", "klatt4", "Reed"})
+"""Their breath is the C library's ``rand()``, which other threads of a Ray worker draw from, too: the
+same line would not sound the same."""
+
+
 class Espeak:
     """espeak-ng with an emotion's prosody (:mod:`cogaudio_rl.data.lime.synthesise`)."""
 
     def voices(self, split: str, language: str) -> Sequence[str]:
-        return synthesise.voices(split, language)
+        return [v for v in synthesise.voices(split, language) if v not in _KLATT]
 
     def say(self, lines: Sequence[Line]) -> list[Sound]:
         if lines:
