@@ -89,7 +89,7 @@ def build(
     """Make a corpus of any size: the same words in every emotion, so that only the voice tells.
 
     Sentences, annotations, speech, rooms and noise, checks, splits by text and by voice. Stopped at any
-    moment, the same command goes on where it was and ends with the same corpus.
+    moment, the same command goes on where it was.
 
     - Small: `cogaudio-rl data lime build -o lime utterances=2100`
 
