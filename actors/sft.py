@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cogaudio_rl.config import Config, SftStageConfig
+from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.errors import CogAudioError, RunError, WaitTimeout
 from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
 from cogaudio_rl.seeding import seed_for
@@ -26,7 +27,7 @@ def train_sft(
     config: Config,
     stage: str,
     stage_config: SftStageConfig,
-    utterances: Sequence[Utterance],
+    train: Sequence[Utterance] | Mixture,
     *,
     init: Path | None,
     out: Path,
@@ -57,7 +58,7 @@ def train_sft(
             "config": config,
             "stage": stage,
             "stage_config": stage_config,
-            "utterances": list(utterances),
+            "train": train,
             "init": init.absolute() if init else None,
             "out": out,
         },
@@ -104,7 +105,7 @@ def _train_worker(job: dict[str, Any]) -> None:
         run_sft(
             policy,
             engine,
-            job["utterances"],
+            job["train"],
             job["stage_config"],
             config.sft,
             stage=job["stage"],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from clusters.layout import Role, layout
 from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.console import Console
+from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.ports import HandOver, Ports, RolloutPorts, by_value
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.types import Utterance
@@ -43,7 +44,7 @@ class RayBackend:
         self,
         stage: str,
         config: SftStageConfig,
-        utterances: Sequence[Utterance],
+        train: Sequence[Utterance] | Mixture,
         *,
         init: Path | None,
         out: Path,
@@ -58,7 +59,7 @@ class RayBackend:
             self._config,
             stage,
             config,
-            utterances,
+            train,
             init=init,
             out=out,
             storage=self._run_dir / "ray_train",

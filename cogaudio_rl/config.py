@@ -28,18 +28,30 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MixturePart(Strict):
+    """A corpus that SFT streams."""
+
+    path: Path
+    """A manifest (``.jsonl``), or a folder of shards."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its share of what is seen, relative to the others'."""
+
+
 class DataConfig(Strict):
     """Where the utterances come from."""
 
     kind: Literal["lime_mini", "manifest", "emodb"] = "lime_mini"
     root: Path | None = None
     """Folder of the corpus; lime_mini makes its own inside the run folder when there is none."""
+    mixture: tuple[MixturePart, ...] = ()
+    """manifest: what SFT streams in the place of ``train.jsonl`` in ``root``."""
     test_root: Path | None = None
     """Another folder to test on (other speakers); without it, speakers of ``root`` are held out."""
     train_utterances: Positive = 4_900
     """lime_mini: English utterances to train on."""
     rl_utterances: Positive = 1_400
-    """lime_mini: further English utterances, of train texts in train voices, that RL alone sees."""
+    """lime_mini: further English utterances, of train texts in train voices, that RL alone sees.
+    manifest: how many RL draws from what SFT trains on, where ``root`` has no ``rl.jsonl``."""
     test_families: Positive = 50
     """lime_mini: lexical families in the test split, each in all seven emotions."""
     chinese_utterances: Annotated[int, Field(ge=0)] = 210
@@ -48,6 +60,12 @@ class DataConfig(Strict):
     """Share of coarse, superficial and deep replies among annotations."""
     held_out_speakers: tuple[str, ...] = ()
     """emodb: speakers to test on when there is no test_root."""
+
+    @model_validator(mode="after")
+    def _mixture_is_of_manifests(self) -> DataConfig:
+        if self.mixture and self.kind != "manifest":
+            raise ValueError(f"mixture needs kind=manifest, got kind={self.kind}")
+        return self
 
 
 class LoraConfig(Strict):

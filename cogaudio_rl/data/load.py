@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cogaudio_rl.config import Config
+from cogaudio_rl.config import Config, DataConfig
 from cogaudio_rl.data.audio import log_conversions, probe_audio
 from cogaudio_rl.data.corpora.emodb import load_emodb
 from cogaudio_rl.data.lime.build import Progress, build_lime_mini
-from cogaudio_rl.data.manifest import Splits, read_manifest, validate_split
+from cogaudio_rl.data.manifest import disjoint, read_manifest, validate_split
+from cogaudio_rl.data.mixture import Mixture
+from cogaudio_rl.data.shards import in_shards
+from cogaudio_rl.data.splits import Splits
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.types import KNOWN_EMOTIONS, LIME_EMOTIONS, Utterance
-
-__all__ = ["Splits", "labels", "load_splits"]
+from cogaudio_rl.types import Utterance
 
 
 def load_splits(config: Config, run_dir: Path, progress: Progress) -> Splits:
@@ -26,35 +27,64 @@ def load_splits(config: Config, run_dir: Path, progress: Progress) -> Splits:
     source = config.data
     if source.kind == "emodb":
         return load_emodb(source, config.seed)
+    if source.kind == "manifest":
+        return _load_manifests(source, config.seed, progress)
     if source.root is not None:
-        splits = _read_splits(source.root)
-    elif source.kind == "lime_mini":
-        corpus = build_lime_mini(source, config.seed, run_dir / "data", progress=progress)
-        splits = Splits(train=corpus.train, rl=corpus.rl, test=corpus.test)
+        names = ("train", "rl", "test")
+        train, rl, test = (read_manifest(_folder(source) / f"{name}.jsonl") for name in names)
     else:
-        raise DataError("data.root is not set; name the folder with train, rl and test.jsonl")
-    unseen_voices = source.kind == "lime_mini"
-    validate_split(splits.train, splits.test, speakers=unseen_voices)
-    validate_split(splits.rl, splits.test, names=("rl", "test"), speakers=unseen_voices)
-    check_audio((*splits.train, *splits.rl, *splits.test))
-    return splits
+        corpus = build_lime_mini(source, config.seed, run_dir / "data", progress=progress)
+        train, rl, test = corpus.train, corpus.rl, corpus.test
+    validate_split(train, test, speakers=True)
+    validate_split(rl, test, names=("rl", "test"), speakers=True)
+    check_audio((*train, *rl, *test))
+    return Splits(train=train, rl=rl, test=test)
 
 
-def labels(splits: Splits) -> tuple[str, ...]:
-    """The emotions that occur, LIME's first and in the paper's order."""
-    found = {u.emotion for u in (*splits.train, *splits.rl, *splits.test)}
-    order = (*LIME_EMOTIONS, *sorted(KNOWN_EMOTIONS.difference(LIME_EMOTIONS)))
-    return tuple(emotion for emotion in order if emotion in found)
+def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits:
+    """Every record is looked at once: no run should end after days at a line that is there today."""
+    root = _folder(source)
+    test = read_manifest(root / "test.jsonl")
+    mixture, texts = Mixture.of(source), set[str]()
+    check_audio(_noting_texts(mixture.read(progress), texts))
+    disjoint(texts, {u.text_id for u in test}, "text_id", ("train", "test"))
+    if (root / "rl.jsonl").is_file():
+        rl = read_manifest(root / "rl.jsonl")
+        check_audio(rl)
+    else:
+        rl = mixture.draw(source.rl_utterances, seed=seed)
+        if not rl:
+            raise DataError(
+                f"RL has no utterances and draws none from shards; write {str(root / 'rl.jsonl')!r}"
+            )
+    validate_split(rl, test, names=("rl", "test"))
+    check_audio(test)
+    return Splits(train=mixture, rl=rl, test=test)
+
+
+def _folder(source: DataConfig) -> Path:
+    if source.root is None:
+        raise DataError("data.root is not set; name the folder with train.jsonl and test.jsonl")
+    if not source.root.is_dir():
+        raise DataError(f"folder {str(source.root)!r} does not exist")
+    return source.root
+
+
+def _noting_texts(utterances: Iterable[Utterance], texts: set[str]) -> Iterator[Utterance]:
+    for utterance in utterances:
+        texts.add(utterance.text_id)
+        yield utterance
 
 
 def check_audio(utterances: Iterable[Utterance]) -> None:
     """Raise DataError for the first sound that is missing, unreadable or not as its manifest says.
 
-    Reads headers only. Conversions that will be needed are logged, once for each kind.
+    Reads headers only, and of shards nothing: loaders look there. Conversions that will be needed are
+    logged, once for each kind.
     """
     notes: dict[str, list[str]] = defaultdict(list)
     for utterance in utterances:
-        if utterance.audio is None:
+        if utterance.audio is None or in_shards(utterance):
             continue
         audio, conversions = probe_audio(utterance.audio.path)
         if audio != utterance.audio:
@@ -66,13 +96,3 @@ def check_audio(utterances: Iterable[Utterance]) -> None:
         for note in conversions:
             notes[note].append(audio.path)
     log_conversions(notes)
-
-
-def _read_splits(root: Path) -> Splits:
-    if not root.is_dir():
-        raise DataError(f"folder {str(root)!r} does not exist")
-    return Splits(
-        train=read_manifest(root / "train.jsonl"),
-        rl=read_manifest(root / "rl.jsonl"),
-        test=read_manifest(root / "test.jsonl"),
-    )

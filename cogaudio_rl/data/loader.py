@@ -64,6 +64,8 @@ class Item(Generic[T]):
     """An utterance and what was made of its sound."""
 
     utterance: Utterance
+    epoch: int
+    """How many whole passes its source made before."""
     features: T
 
 
@@ -228,7 +230,11 @@ class Loader(Generic[T]):
         utterance = draw.utterance
         try:
             sound = self._mixture[draw.source].source.sound(draw.number, utterance)
-            return Item(utterance=utterance, features=self._features(utterance, sound))
+            return Item(
+                utterance=utterance,
+                epoch=draw.epoch,
+                features=self._features(utterance, sound),
+            )
         except DataError as error:
             if self._config.skip_bad:
                 return Rejected(id=utterance.id, reason=str(error))

@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ from cogaudio_rl.types import INTENSITIES, KNOWN_EMOTIONS, AudioRef, Utterance
 _ADAPTER = TypeAdapter(Utterance)
 _FIELDS = tuple(field.name for field in dataclasses.fields(Utterance))
 _NEVER_EMPTY = ("id", "text_id", "transcript", "speaker", "language")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splits:
-    """What a run learns from, what its RL stage sees, and what it is tested on."""
-
-    train: tuple[Utterance, ...]
-    rl: tuple[Utterance, ...]
-    test: tuple[Utterance, ...]
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
@@ -97,12 +87,13 @@ def validate_split(
         if not split:
             raise DataError(f"split {name!r} is empty: it needs at least one utterance")
     if texts:
-        _disjoint({u.text_id for u in train}, {u.text_id for u in test}, "text_id", names)
+        disjoint({u.text_id for u in train}, {u.text_id for u in test}, "text_id", names)
     if speakers:
-        _disjoint({u.speaker for u in train}, {u.speaker for u in test}, "speaker", names)
+        disjoint({u.speaker for u in train}, {u.speaker for u in test}, "speaker", names)
 
 
-def _disjoint(first: set[str], second: set[str], what: str, names: tuple[str, str]) -> None:
+def disjoint(first: set[str], second: set[str], what: str, names: tuple[str, str]) -> None:
+    """Raise DataError if the splits of these names share a text or a speaker."""
     shared = sorted(first & second)
     if shared:
         raise DataError(

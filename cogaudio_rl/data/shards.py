@@ -78,6 +78,11 @@ def iter_shards(folder: Path) -> Iterator[tuple[Utterance, bytes]]:
         yield source.utterance(number), source.encoded(number)
 
 
+def in_shards(utterance: Utterance) -> bool:
+    """Whether its sound lies in a shard, and its path is only a name."""
+    return utterance.audio is not None and ".parquet#" in utterance.audio.path
+
+
 class ShardSource:
     """A folder of shards as a source. Memory holds where row groups lie, and those read last."""
 

@@ -49,6 +49,8 @@ class Draw:
 
     source: int
     number: int
+    epoch: int
+    """How many whole passes its source made before."""
     utterance: Utterance
 
 
@@ -107,7 +109,7 @@ class Planner:
         epoch, at = divmod(place, len(self._sources[source]))
         number = int(self._order(source, epoch)[at])
         utterance = self._sources[source].utterance(number)
-        return Draw(source=source, number=number, utterance=utterance)
+        return Draw(source=source, number=number, epoch=epoch, utterance=utterance)
 
     def _order(self, source: int, epoch: int) -> npt.NDArray[np.int64]:
         known = self._orders.get(source)

@@ -127,22 +127,38 @@ def all_max(engine: Engine, value: float) -> float:
     return max(engine.all_sum(places))
 
 
+def deal(lengths: Sequence[int], world_size: int) -> list[list[int]]:
+    """Indices into ``lengths`` for each rank: longest first, dealt out like cards, so that all have
+    equal work."""
+    by_length = _longest_first(lengths)
+    return [by_length[rank::world_size] for rank in range(world_size)]
+
+
 def rank_share(lengths: Sequence[int], engine: Engine, budget: int) -> list[list[int]]:
-    """This rank's micro-batches, as indices into the global batch.
+    """This rank's micro-batches, as indices into a global batch that every rank knows.
 
     Each holds at most ``budget`` tokens, padding included, or one sequence that is longer by itself:
-    nothing is ever cut short. Sequences are sorted by length, so that little is padding, and dealt
-    out like cards, so that ranks have equal work. Every rank gets the same number of micro-batches,
-    at least one; where nothing is left they are empty, and a zero loss must be accumulated for them:
-    ZeRO-2 reduces gradients in every backward pass, and a rank that makes one fewer would hang the
-    others.
+    nothing is ever cut short. Every rank gets the same number of micro-batches, at least one; where
+    nothing is left they are empty, and a zero loss must be accumulated for them: ZeRO-2 reduces
+    gradients in every backward pass, and a rank that makes one fewer would hang the others.
     """
-    by_length = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    hands = (by_length[rank :: engine.world_size] for rank in range(engine.world_size))
+    hands = deal(lengths, engine.world_size)
     shares = [_micro_batches(hand, lengths, budget) for hand in hands]
-    count = max(1, *(len(share) for share in shares))
-    mine = shares[engine.rank]
-    return mine + [[] for _ in range(count - len(mine))]
+    return _padded(shares[engine.rank], max(len(share) for share in shares))
+
+
+def own_micro_batches(lengths: Sequence[int], engine: Engine, budget: int) -> list[list[int]]:
+    """As :func:`rank_share`, of a share that no other rank knows; ranks ask one another how many."""
+    mine = _micro_batches(_longest_first(lengths), lengths, budget)
+    return _padded(mine, int(all_max(engine, len(mine))))
+
+
+def _longest_first(lengths: Sequence[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+
+
+def _padded(mine: list[list[int]], count: int) -> list[list[int]]:
+    return mine + [[]] * (max(1, count) - len(mine))
 
 
 def _micro_batches(hand: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:

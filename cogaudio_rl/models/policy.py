@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -135,9 +136,8 @@ class Policy(nn.Module):
         """Token ids as text, without end and padding tokens."""
         return self.chat.decode(token_ids)
 
-    def log_mel(self, utterance: Utterance) -> tuple[Tensor, int]:
-        """Log-mel frames [mel bins, L] of a clip, and L."""
-        sound, _notes = read_audio(utterance.clip.path)
+    def log_mel(self, sound: npt.NDArray[np.float32]) -> Tensor:
+        """Log-mel frames [mel bins, L] of a clip at 16 kHz."""
         extractor = self.processor.feature_extractor
         # Padding to 30 s would cost ten times the work for the same frames: beyond one window of
         # silence after the clip no frame that is kept changes by a bit.
@@ -152,10 +152,8 @@ class Policy(nn.Module):
             return_attention_mask=True,
         )
         frames = int(out["attention_mask"][0].sum())
-        features = np.ascontiguousarray(out["input_features"][0, :, :frames])
-        return torch.from_numpy(features), frames
+        return torch.from_numpy(np.ascontiguousarray(out["input_features"][0, :, :frames]))
 
-    @torch.no_grad()
     def hear(self, utterances: Sequence[Utterance]) -> list[Tensor]:
         """The encoder's embeddings [audio tokens, hidden] of each clip, each computed once."""
         wanted = {u.clip.path: u for u in utterances}
@@ -163,18 +161,28 @@ class Policy(nn.Module):
             if path in self._heard:
                 self._heard.move_to_end(path)
                 continue
-            features, frames = self.log_mel(utterance)
-            inner = self.inner()
-            out = inner.get_audio_features(
-                features[None].to(self.device, inner.dtype),
-                feature_attention_mask=torch.ones(1, frames, dtype=torch.long, device=self.device),
-            )
-            embeddings = getattr(out, "last_hidden_state", out)
-            self._heard[path] = embeddings.reshape(-1, embeddings.shape[-1])
+            sound, _notes = read_audio(path)
+            self.hear_frames(utterance, self.log_mel(sound))
         heard = [self._heard[u.clip.path] for u in utterances]
         while len(self._heard) > CACHED_CLIPS:
             self._heard.popitem(last=False)
         return heard
+
+    @torch.no_grad()
+    def hear_frames(self, utterance: Utterance, frames_ML: Tensor) -> None:
+        """Hear a clip whose log-mel frames are made already; :meth:`hear` then has it."""
+        path = utterance.clip.path
+        if path in self._heard:
+            return
+        inner = self.inner()
+        out = inner.get_audio_features(
+            frames_ML[None].to(self.device, inner.dtype),
+            feature_attention_mask=torch.ones(
+                1, frames_ML.shape[1], dtype=torch.long, device=self.device
+            ),
+        )
+        embeddings = getattr(out, "last_hidden_state", out)
+        self._heard[path] = embeddings.reshape(-1, embeddings.shape[-1])
 
     def sequence(self, prompt: Prompt, response_ids: Sequence[int]) -> Sequenced:
         """A prompt and a continuation as token ids, with the clip's embeddings."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cogaudio_rl.config import SftStageConfig
+from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.ports import Learner, Ports, RolloutPorts
 from cogaudio_rl.types import Utterance
 
@@ -21,7 +22,7 @@ class Backend(Protocol):
         self,
         stage: str,
         config: SftStageConfig,
-        utterances: Sequence[Utterance],
+        train: Sequence[Utterance] | Mixture,
         *,
         init: Path | None,
         out: Path,

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from cogaudio_rl.config import Config, SftStageConfig
+from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
 from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.generate import LocalSampler
@@ -40,7 +41,7 @@ class LocalBackend:
         self,
         stage: str,
         config: SftStageConfig,
-        utterances: Sequence[Utterance],
+        train: Sequence[Utterance] | Mixture,
         *,
         init: Path | None,
         out: Path,
@@ -57,7 +58,7 @@ class LocalBackend:
         run_sft(
             policy,
             engine,
-            utterances,
+            train,
             config,
             self._config.sft,
             stage=stage,

@@ -19,7 +19,8 @@ import numpy as np
 from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
-from cogaudio_rl.data.load import Splits, labels, load_splits
+from cogaudio_rl.data.load import load_splits
+from cogaudio_rl.data.splits import Splits, labels
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.eval.console import print_table
 from cogaudio_rl.eval.report import write_report

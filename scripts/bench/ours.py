@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,33 @@ from cogaudio_rl.config import Config, RlConfig
 from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.models.checkpoint import save_adapter
 from cogaudio_rl.models.policy import Policy
-from cogaudio_rl.ports import Ports
+from cogaudio_rl.ports import Judge, Ports
 from cogaudio_rl.stages.rl import RlHooks, run_rl
 from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
 from cogaudio_rl.stages.routes import RouteMix, route_prompts
-from cogaudio_rl.types import Adapter, Group, Score, Unscored
+from cogaudio_rl.types import Adapter, Group, Score, Unscored, Utterance
+
+
+class Lottery:
+    """A reward that cannot be learnt."""
+
+    async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
+        return [[Score(reward=lottery(r.token_ids)) for r in g.rollouts] for g in groups_P]
 
 
 class SlowJudge:
     """Judges one group at a time; a whole step takes ``seconds``, whoever waits for it."""
 
-    def __init__(self, groups_per_step: int) -> None:
+    def __init__(self, judge: Judge, groups_per_step: int) -> None:
         self.seconds = 0.0
-        self.reward: Callable[[Sequence[int]], float] = lottery
-        self._groups = groups_per_step
+        self._judge, self._groups = judge, groups_per_step
         self._turn = asyncio.Lock()
 
     async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
         if self.seconds:
             async with self._turn:
                 await asyncio.sleep(self.seconds * len(groups_P) / self._groups)
-        return [[Score(reward=self.reward(r.token_ids)) for r in g.rollouts] for g in groups_P]
+        return await self._judge.score(groups_P)
 
 
 class _Enough(Exception):
@@ -46,14 +52,19 @@ class _Enough(Exception):
 class Engine:
     """Workers that stay up while stretches of the loop run on them."""
 
-    def __init__(self, config: Config, folder: Path) -> None:
+    def __init__(
+        self, config: Config, folder: Path, utterances: Sequence[Utterance] | None = None
+    ) -> None:
+        """Utterances are scored by the recipe's own judge; without any, sentences by a lottery."""
         self.config = config
         self._backend = RayBackend(config, folder)
         ports = self._backend.ports()
-        self.judge = SlowJudge(2 * config.rl.utterances_per_step)
+        judge = ports.judge if utterances else Lottery()
+        self.judge = SlowJudge(judge, 2 * config.rl.utterances_per_step)
         self.ports = Ports(sampler=ports.sampler, judge=self.judge, learner=ports.learner)
         self._folder = folder
-        self._stream = UtteranceStream(make_utterances(64), 0)
+        self._utterances = utterances or make_utterances(64)
+        self._stream = UtteranceStream(self._utterances, config.seed)
         self.canaries = tuple(route_prompts(self._stream.peek(1), "both"))
         self._next = 2  # 1 would measure readiness
         self._loop = asyncio.new_event_loop()
@@ -63,6 +74,7 @@ class Engine:
         model, start = self.config.model, self._folder / "start"
         save_adapter(adapter, start, lora=model.lora, base=model.path)
         self._loop.run_until_complete(self.ports.learner.begin(start))
+        self._stream = UtteranceStream(self._utterances, self.config.seed)
 
     def steps(
         self, count: int, *, judge_s: float = 0.0, stop_after_s: float | None = None, **rl: Any
@@ -97,7 +109,7 @@ class Engine:
             self._loop.run_until_complete(
                 loop(
                     self.ports, self._stream, mix, self.canaries, config,
-                    seed=0, hooks=hooks, start=self._next,
+                    seed=self.config.seed, hooks=hooks, start=self._next,
                 )
             )  # fmt: skip
         return found
@@ -112,9 +124,11 @@ class Engine:
 
 
 @contextmanager
-def engine(config: Config, folder: Path) -> Iterator[Engine]:
+def engine(
+    config: Config, folder: Path, utterances: Sequence[Utterance] | None = None
+) -> Iterator[Engine]:
     """Workers of our own, ended on the way out."""
-    found = Engine(config, folder)
+    found = Engine(config, folder, utterances)
     try:
         yield found
     finally:

@@ -1,6 +1,7 @@
 """Benchmarks: parity and race with TRL, what pipelining gives, what a step costs beside its work.
 
     python scripts/bench/run.py --out runs/bench [--parts parity race pipeline publish cost driver]
+                                [--parts clock --start runs/quickstart]
 
 Every number is taken with everything else on the machine at rest. Both sides of a comparison are
 processes that stay up and take turns, so that a drift of the machine hits both. ``bench.json`` is
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ours import Engine, check_trained, engine, fresh_adapter, seconds_per_step
+from clock import clock
+from ours import check_trained, engine, fresh_adapter, seconds_per_step
 from parity import compare
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +34,6 @@ from world import (
     GROUP_SIZE,
     INNER_UPDATES,
     UTTERANCES_PER_STEP,
-    evenness,
     make_backbone,
     make_config,
     save_json,
@@ -45,7 +46,7 @@ LATENCIES = (0.0, 0.5, 1.0)
 QUICKSTART = "builtin:tiny-omni"
 """All but the race is measured at the quickstart's size, on sentences that are read."""
 PHASES = ("time/generate", "time/judge", "time/update", "time/publish")
-PARTS = ("parity", "race", "pipeline", "publish", "cost", "driver")
+PARTS = ("parity", "race", "pipeline", "publish", "cost", "driver", "clock")
 _REST_S = 2.0
 """Between two sides' turns: OpenMP's threads spin for a while after their work."""
 
@@ -91,6 +92,9 @@ def main() -> int:
     options.add_argument("--out", type=Path, default=Path("runs/bench"))
     options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options.add_argument("--repeats", type=int, default=5)
+    options.add_argument(
+        "--start", type=Path, default=Path("runs/quickstart"), help="a finished run, for clock"
+    )
     options.add_argument("--trl-threads", type=int, default=os.cpu_count() or 1)
     asked = options.parse_args()
     out: Path = asked.out.absolute()
@@ -106,6 +110,7 @@ def main() -> int:
         "publish": lambda: publishing(out, asked.repeats),
         "cost": lambda: cost(out, asked.repeats),
         "driver": lambda: driver(out),
+        "clock": lambda: clock(asked.start, out),
     }
     for part in asked.parts:
         print(f"▶ {part}", flush=True)
@@ -200,7 +205,7 @@ def mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
 def pipeline(out: Path, repeats: int) -> dict[str, Any]:
     """A judge as slow as the rest of a step: what overlapping makes of it, and what it may cost."""
     config = make_config(QUICKSTART)
-    bounds, speedups, overheads, compute = list[float](), list[float](), list[float](), 0.0
+    bounds, speedups, overheads = list[float](), list[float](), list[float]()
     with engine(config, out) as ours:
         ours.begin(fresh_adapter(config))
         ours.steps(3)
@@ -212,13 +217,11 @@ def pipeline(out: Path, repeats: int) -> dict[str, Any]:
             ahead = seconds_per_step(ours.steps(9, judge_s=compute, max_staleness=1), skip=2)
             bounds.append(ahead / compute)
             speedups.append(judged / ahead)
-        curves = rewards_by_clock(ours, config, judge_s=compute)
     return {
         "pipeline": {
             "step_over_bound": statistics.median(bounds),
             "speedup": statistics.median(speedups),
             "all": {"step_over_bound": bounds, "speedup": speedups},
-            "reward_at_equal_wall_clock": curves,
         },
         "step": {"overhead_share": statistics.median(overheads), "all": overheads},
     }
@@ -228,30 +231,6 @@ def overhead(step: dict[str, float], before: dict[str, float]) -> float:
     """The share of a synchronous step that is none of its four phases."""
     whole = step["wall"] - before["wall"]
     return (whole - sum(step[p] for p in PHASES)) / whole
-
-
-def rewards_by_clock(ours: Engine, config: Any, *, judge_s: float) -> dict[str, Any]:
-    """Mean reward of the last steps within the same time, synchronous and pipelined."""
-    ours.judge.reward = evenness
-    seconds = 20 * 2 * judge_s
-    found: dict[str, Any] = {"seconds": seconds}
-    for name, staleness in (("synchronous", 0), ("pipelined", 1)):
-        ours.begin(fresh_adapter(config))
-        steps = ours.steps(
-            1000, judge_s=judge_s, stop_after_s=seconds, max_staleness=staleness,
-            learning_rate=1e-3,
-        )  # fmt: skip
-        rewards = [
-            statistics.fmean(s[f"reward/{r}/mean"] for r in ("explicit", "direct"))
-            for s in steps
-            if s["wall"] <= seconds
-        ]
-        found[name] = {
-            "steps": len(steps),
-            "first": rewards[0],
-            "last": statistics.fmean(rewards[-4:]),
-        }
-    return found
 
 
 def publishing(out: Path, repeats: int) -> dict[str, Any]:
@@ -355,6 +334,7 @@ def show(found: dict[str, Any]) -> None:
         ("publish", "bytes"): "the adapter's",
         ("cost", "group_size_exponent"): "",
         ("driver", "rss_growth"): "flat",
+        ("clock", "difference"): "≥ 0",
     }
     for path, want in wanted.items():
         value: Any = found

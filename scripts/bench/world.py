@@ -86,11 +86,6 @@ def lottery(token_ids: Sequence[int]) -> float:
     return int.from_bytes(digest, "big") / 2**48
 
 
-def evenness(token_ids: Sequence[int]) -> float:
-    """Share of tokens with an even id: graded, and easy to learn."""
-    return sum(t % 2 == 0 for t in token_ids) / max(1, len(token_ids))
-
-
 def make_config(backbone: str, **sections: Any) -> Config:
     """The race's settings for our side; sections are merged over them."""
     raw: dict[str, dict[str, Any]] = {

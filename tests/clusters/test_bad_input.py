@@ -157,7 +157,8 @@ def test_unknown_label(corpus: Path, backbone: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "rl", "test"])
 def test_empty_split(split: str, corpus: Path, backbone: Path) -> None:
     (corpus / f"{split}.jsonl").write_text("", "utf-8")
-    assert f"split {split!r} is empty" in refused(sft(corpus, backbone))
+    said = refused(sft(corpus, backbone))
+    assert f"split {split!r} is empty" in said or f"{split}.jsonl' holds no utterance" in said
 
 
 def test_a_backbone_of_another_architecture(corpus: Path, tmp_path: Path) -> None:

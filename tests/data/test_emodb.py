@@ -95,9 +95,9 @@ def test_one_recording_in_two_formats_is_refused(tmp_path: Path) -> None:
 def test_the_last_two_speakers_are_held_out(tmp_path: Path) -> None:
     a_corpus(tmp_path, "03a01Fa", "08a01Wa", "11a02Ta", "16b01Na")
     splits = load_emodb(recipe(tmp_path), 0)
-    assert [u.speaker for u in splits.train] == ["emodb_03", "emodb_08"]
+    assert [u.speaker for u in splits.rl] == ["emodb_03", "emodb_08"]
     assert [u.speaker for u in splits.test] == ["emodb_11", "emodb_16"]
-    assert splits.rl == splits.train
+    assert splits.train == splits.rl
 
 
 def test_speakers_can_be_held_out_by_name(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_folder_of_other_speakers_can_be_tested_on(tmp_path: Path) -> None:
     root = a_corpus(tmp_path / "root", "03a01Fa", "08a01Wa")
     other = a_corpus(tmp_path / "other", "14a01Wa")
     splits = load_emodb(recipe(root, test_root=other), 0)
-    assert len(splits.train) == 2
+    assert len(splits.rl) == 2
     assert [u.speaker for u in splits.test] == ["emodb_14"]
     a_corpus(other, "08a02Na")
     with pytest.raises(
@@ -159,12 +159,12 @@ real = pytest.mark.skipif(
 @real
 def test_real_recordings(tmp_path: Path) -> None:
     splits = load_emodb(recipe(REAL_DATA / "emodb"), 0)
-    assert len(splits.train) + len(splits.test) == 347
-    assert len({u.speaker for u in splits.train}) == 5
+    assert len(splits.rl) + len(splits.test) == 347
+    assert len({u.speaker for u in splits.rl}) == 5
     assert len({u.speaker for u in splits.test}) == 2
-    assert {u.emotion for u in splits.train} == set(LETTERS.values())
-    assert {u.clip.seconds for u in (*splits.train, *splits.test)} == {2.0}
-    depths = Counter(u.annotation.depth for u in splits.train if u.annotation)
+    assert {u.emotion for u in splits.rl} == set(LETTERS.values())
+    assert {u.clip.seconds for u in (*splits.rl, *splits.test)} == {2.0}
+    depths = Counter(u.annotation.depth for u in splits.rl if u.annotation)
     assert set(depths) == {2, 3, 4}
-    write_manifest(tmp_path / "m.jsonl", splits.train)
-    assert read_manifest(tmp_path / "m.jsonl") == splits.train
+    write_manifest(tmp_path / "m.jsonl", splits.rl)
+    assert read_manifest(tmp_path / "m.jsonl") == splits.rl

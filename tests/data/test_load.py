@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from sounds import an_utterance, write_sine
 
 from cogaudio_rl.config import Config, DataConfig
 from cogaudio_rl.data.audio import probe_audio
-from cogaudio_rl.data.load import labels, load_splits
-from cogaudio_rl.data.manifest import Splits, write_manifest
+from cogaudio_rl.data.load import load_splits
+from cogaudio_rl.data.manifest import write_manifest
+from cogaudio_rl.data.mixture import Mixture
+from cogaudio_rl.data.shards import write_shards
+from cogaudio_rl.data.splits import Splits, labels
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import LIME_EMOTIONS, Utterance
 
@@ -59,8 +63,53 @@ def test_lime_mini_is_made_in_the_run_folder_once(tmp_path: Path) -> None:
 def test_manifests_are_read(tmp_path: Path) -> None:
     corpus = a_corpus(tmp_path)
     splits = load_splits(a_run(kind="manifest", root=write(tmp_path, corpus)), tmp_path, quiet)
-    assert splits.train == tuple(corpus["train"])
+    assert splits.train == Mixture({tmp_path / "train.jsonl": 1.0})
+    assert isinstance(splits.train, Mixture)
+    assert list(splits.train.read()) == corpus["train"]
+    assert splits.rl == tuple(corpus["rl"])
     assert splits.test == tuple(corpus["test"])
+
+
+def test_rl_draws_from_train_where_it_has_no_manifest(tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path)
+    corpus["train"] = [spoken(tmp_path, f"n{i}", "t0") for i in range(9)]
+    del corpus["rl"]
+    root = write(tmp_path, corpus)
+    drawn = load_splits(a_run(kind="manifest", root=root, rl_utterances=4), tmp_path, quiet).rl
+    assert len({u.id for u in drawn}) == 4
+    assert {u.id for u in drawn} <= {f"n{i}" for i in range(9)}
+    again = load_splits(a_run(kind="manifest", root=root, rl_utterances=4), tmp_path, quiet).rl
+    assert again == drawn
+    every = load_splits(a_run(kind="manifest", root=root, rl_utterances=40), tmp_path, quiet).rl
+    assert len(every) == 9
+
+
+def test_a_mixture_takes_the_place_of_train(tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path / "root")
+    more = write(tmp_path / "more", {"train": [spoken(tmp_path / "more", "m", "t5")]})
+    shards = tmp_path / "shards"
+    write_shards([spoken(tmp_path / "x", "s", "t6")], shards, rows_per_shard=2)
+    parts = [{"path": more / "train.jsonl"}, {"path": shards, "weight": 0.5}]
+    root = write(tmp_path / "root", corpus)
+    source = {"kind": "manifest", "root": root, "mixture": parts}
+    splits = load_splits(a_run(**source), tmp_path, quiet)
+    assert splits.train == Mixture({more / "train.jsonl": 1.0, shards: 0.5})
+    assert isinstance(splits.train, Mixture)
+    assert [u.id for u in splits.train.read()] == ["m", "s"]
+    (root / "rl.jsonl").unlink()
+    only_shards = {**source, "mixture": [{"path": shards}]}
+    with pytest.raises(DataError, match=r"RL has no utterances .* write '.*rl\.jsonl'"):
+        load_splits(a_run(**only_shards), tmp_path, quiet)
+    with pytest.raises(ValidationError, match="mixture needs kind=manifest, got kind=lime_mini"):
+        a_run(kind="lime_mini", root=root, mixture=parts)
+
+
+def test_an_id_in_two_sources_is_refused(tmp_path: Path) -> None:
+    root = write(tmp_path / "root", a_corpus(tmp_path / "root"))
+    other = write(tmp_path / "other", {"train": [spoken(tmp_path / "other", "u0", "t7")]})
+    parts = [{"path": folder / "train.jsonl"} for folder in (root, other)]
+    with pytest.raises(DataError, match="id 'u0' comes twice"):
+        load_splits(a_run(kind="manifest", root=root, mixture=parts), tmp_path, quiet)
 
 
 def test_emodb_is_read(tmp_path: Path) -> None:
@@ -81,7 +130,9 @@ def test_labels_come_in_the_papers_order_and_boredom_last() -> None:
 @pytest.mark.parametrize("split", ["train", "rl", "test"])
 def test_an_empty_split_is_named(split: str, tmp_path: Path) -> None:
     root = write(tmp_path, {**a_corpus(tmp_path), split: []})
-    with pytest.raises(DataError, match=f"split '{split}' is empty"):
+    with pytest.raises(
+        DataError, match=rf"split '{split}' is empty|{split}\.jsonl' holds no utter"
+    ):
         load_splits(a_run(kind="manifest", root=root), tmp_path, quiet)
 
 
@@ -132,7 +183,7 @@ def test_conversions_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("kind", ["manifest", "lime_mini"])
 def test_a_folder_without_manifests_is_named(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"train\.jsonl' does not exist"):
+    with pytest.raises(DataError, match=r"(train|test)\.jsonl' does not exist"):
         load_splits(a_run(kind=kind, root=tmp_path), tmp_path, quiet)
     with pytest.raises(DataError, match=r"absent' does not exist"):
         load_splits(a_run(kind=kind, root=tmp_path / "absent"), tmp_path, quiet)

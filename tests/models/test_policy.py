@@ -75,8 +75,9 @@ def test_short_padding_changes_no_bit_of_the_frames(
         whole = policy.processor.feature_extractor(
             sound, sampling_rate=16_000, return_tensors="np", return_attention_mask=True
         )
-        frames, count = policy.log_mel(utterance)
-        assert count == int(whole["attention_mask"].sum()) == -(-len(sound) // 160)
+        frames = policy.log_mel(sound)
+        count = int(whole["attention_mask"].sum())
+        assert frames.shape[1] == count == -(-len(sound) // 160)
         np.testing.assert_array_equal(frames.numpy(), whole["input_features"][0, :, :count])
 
 

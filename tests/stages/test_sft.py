@@ -14,7 +14,9 @@ from cogaudio_rl import eips
 from cogaudio_rl.config import Config, SftConfig, SftStageConfig
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.models.engine import LocalEngine
-from cogaudio_rl.stages.sft import TargetMaker, draw_prompts, learning_rate, run_sft, total_steps
+from cogaudio_rl.stages.feeds import draw_prompts
+from cogaudio_rl.stages.sft import learning_rate, run_sft, total_steps
+from cogaudio_rl.stages.targets import TargetMaker
 from cogaudio_rl.types import Adapter, Prompt, Route, Utterance
 
 

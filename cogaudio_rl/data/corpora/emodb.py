@@ -17,7 +17,8 @@ from cogaudio_rl.data.audio import log_conversions, probe_audio
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.depths import annotate_nth
-from cogaudio_rl.data.manifest import Splits, validate_split
+from cogaudio_rl.data.manifest import validate_split
+from cogaudio_rl.data.splits import Splits
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import Utterance
 

@@ -1,0 +1,25 @@
+"""What a run learns from, what its RL stage sees, and what it is tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cogaudio_rl.data.mixture import Mixture
+from cogaudio_rl.types import KNOWN_EMOTIONS, LIME_EMOTIONS, Utterance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """What RL and the test see fits into memory; what SFT sees need not."""
+
+    train: tuple[Utterance, ...] | Mixture
+    rl: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+
+
+def labels(splits: Splits) -> tuple[str, ...]:
+    """The emotions that occur, LIME's first and in the paper's order."""
+    listed = () if isinstance(splits.train, Mixture) else splits.train
+    found = {u.emotion for u in (*listed, *splits.rl, *splits.test)}
+    order = (*LIME_EMOTIONS, *sorted(KNOWN_EMOTIONS.difference(LIME_EMOTIONS)))
+    return tuple(emotion for emotion in order if emotion in found)
