@@ -18,6 +18,8 @@ from cogaudio_rl.data.lime.speakers import make_speaker
 
 Row = dict[str, Any]
 
+_WRITERS = 4
+
 
 class Write:
     """Words of one part."""
@@ -53,16 +55,30 @@ def make_parts(
     _hush()
     write: Any = Write  # its annotations know functions only
     speak: Any = Speak
-    arguments = {"fn_constructor_args": (recipe, root)}
-    writers: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=1), "num_cpus": 0.1}
-    speakers: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=workers), "num_cpus": 1}
+    count, author = _writers(recipe)
+    writers: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=count), "num_cpus": 0.1}
+    speakers: dict[str, Any] = {
+        "compute": ray.data.ActorPoolStrategy(size=workers),
+        "num_cpus": 1,
+        "num_gpus": recipe.speaker.gpus,
+    }
     made = (
         ray.data.from_items(list(missing), override_num_blocks=len(missing))
-        .map(write, **arguments, **writers)
-        .map(speak, **arguments, **speakers)
+        .map(write, fn_constructor_args=(author, root), **writers)
+        .map(speak, fn_constructor_args=(recipe, root), **speakers)
     )
     for row in made.iter_rows():
         yield int(row["part"]), int(row["utterances"])
+
+
+def _writers(recipe: LimeRecipe) -> tuple[int, LimeRecipe]:
+    """How many parts are written at a time, and with which share of the endpoint each.
+
+    A part begins with its few sentences: alone it would leave most of the endpoint's slots idle then.
+    """
+    count = min(_WRITERS, recipe.author.concurrency) if recipe.author.kind == "llm" else 1
+    author = recipe.author.model_copy(update={"concurrency": recipe.author.concurrency // count})
+    return count, recipe.model_copy(update={"author": author})
 
 
 def _hush() -> None:

@@ -36,6 +36,10 @@ def prepare(
     corpus: Annotated[Corpus, typer.Argument(help="Which corpus it is.")],
     root: Annotated[Path, typer.Option("--root", help="Its folder, as it was published.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for manifest and card.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="What this corpus' reader takes, see below."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Anything rejected or mended is an error.")
     ] = False,
@@ -46,10 +50,42 @@ def prepare(
     corpus' known totals.
 
     - `cogaudio-rl data prepare crema_d --root CREMA-D --out corpora/crema_d`
+
+    - humdial: `columns.audio=wav columns.answer=label` names the fields of multiple-choice files
+
+    - crema_d: `votes=PATH` of the vote table; iemocap: `classes=[angry, happy, neutral, sad]`
+
+    - lime440k: `texts=PATH` of a JSON file with words by text id, `audio.PartB_json_EN=FOLDER`
     """
     from clusters.corpora import prepare_corpus
+    from cogaudio_rl.config import override
 
-    prepare_corpus(corpus.value, root, out, strict=strict)
+    prepare_corpus(corpus.value, root, out, override({}, options or ()), strict=strict)
+
+
+@data_app.command()
+@reports
+def annotate(
+    manifest: Annotated[Path, typer.Argument(help="What `data prepare` wrote: manifest.jsonl.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for train and test.jsonl.")],
+    overrides: Overrides = None,
+) -> None:
+    """Have an LLM write the four steps and a reply for every utterance, so that SFT can learn from it.
+
+    The same words in the same emotion are asked about once; answers are kept, so that the command can
+    be stopped and given again. What no check would pass goes to `rejected.jsonl`. The test split has
+    other texts, or with `split=by_speaker` other speakers.
+
+    - `... data annotate esd/manifest.jsonl -o esd-eips author.base_url=URL author.model=NAME`
+
+    - then train on it: `cogaudio-rl run -r RECIPE data.kind=manifest data.root=esd-eips`
+    """
+    from clusters.corpora import annotate_corpus
+    from cogaudio_rl.config import override, parse
+    from cogaudio_rl.data.reannotate import AnnotateRecipe
+
+    wanted = override({"author": {"kind": "llm"}}, overrides or ())
+    annotate_corpus(manifest, out, parse(AnnotateRecipe, wanted))
 
 
 @data_app.command()
@@ -58,14 +94,17 @@ def shards(
     manifest: Annotated[Path, typer.Argument(help="A manifest, e.g. `lime/train.jsonl`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the Parquet files.")],
     rows: Annotated[int, typer.Option(min=1, help="Utterances in each file.")] = 2_000,
+    strict: Annotated[bool, typer.Option("--strict", help="A bad record is an error.")] = False,
 ) -> None:
     """Pack a manifest and its sounds into Parquet files, as Hugging Face `datasets` reads them.
+
+    Records that cannot be used are listed in `rejected.jsonl`, each with its reason.
 
     - `datasets.load_dataset("parquet", data_files="shards/*.parquet")` gives the sound as Audio.
     """
     from clusters.corpora import pack
 
-    pack(manifest, out, rows)
+    pack(manifest, out, rows, strict=strict)
 
 
 @lime_app.command("build")

@@ -13,7 +13,8 @@ from cogaudio_rl.data.lime.factory import is_made, sweep_drafts
 from cogaudio_rl.data.lime.finish import Finished, claim, finish
 from cogaudio_rl.data.lime.plan import part
 from cogaudio_rl.data.lime.recipe import STYLES, LimeRecipe
-from cogaudio_rl.data.lime.speakers import make_speaker
+from cogaudio_rl.data.lime.speakers import check_speaker
+from cogaudio_rl.errors import ConfigError, own_error
 
 
 def build_corpus(
@@ -21,7 +22,7 @@ def build_corpus(
 ) -> Finished:
     """Build, or go on with what an interrupted build left; raises DataError for another's folder."""
     console, out = Console(), out.absolute()
-    make_speaker(recipe.speaker)  # what it lacks is said before anything starts
+    check_speaker(recipe.speaker)  # what it lacks is said before anything starts
     claim(out, recipe)
     sweep_drafts(out)
     missing = [number for number in range(recipe.parts) if not is_made(out, number)]
@@ -30,13 +31,20 @@ def build_corpus(
         f"{recipe.speaker.kind}; {len(missing)} of {recipe.parts} parts to make"
     )
     if missing:
-        _make(recipe, out, missing, workers or os.cpu_count() or 1, address, console)
+        _make(recipe, out, missing, workers, address, console)
     console.stage("finish: manifests by split, checks over the whole corpus, leak test, card")
     with console.progress("heard") as advance:
         done = finish(out, recipe, advance)
     console.note(f"{done.utterances} utterances, {done.rejected} rejected, digest {done.digest}")
     for reason, count in list(done.reasons.items())[:5]:
         console.note(f"{count} x {reason}")
+    if (leaks := done.leaks) is not None:
+        for clue in leaks.leaking:
+            low, high = leaks.intervals[clue]
+            told = f"{low:.3f} to {high:.3f}, guessing {leaks.chance:.3f}"
+            console.note(
+                f"{clue} alone tells some of the emotion ({told}); see the card", warn=True
+            )
     return done
 
 
@@ -44,11 +52,13 @@ def _make(
     recipe: LimeRecipe,
     out: Path,
     missing: list[int],
-    workers: int,
+    workers: int | None,
     address: str | None,
     console: Console,
 ) -> None:
+    """Raises the worker's own error."""
     import ray
+    from ray.exceptions import RayError
 
     from actors.factory import make_parts
 
@@ -58,11 +68,29 @@ def _make(
     made = 0
     try:
         with console.progress("utterances") as advance:
-            for _number, count in make_parts(recipe, out, missing, workers=workers):
+            speaking = workers or _speakers(recipe, address)
+            for _number, count in make_parts(recipe, out, missing, workers=speaking):
                 made += count
                 advance(made, total)
+    except RayError as error:
+        raise own_error(error) or error from None
     finally:
         ray.shutdown()
+
+
+def _speakers(recipe: LimeRecipe, address: str | None) -> int:
+    """As many processes as there are cores, or GPUs where each takes some."""
+    import ray
+
+    have = ray.cluster_resources()
+    if gpus := recipe.speaker.gpus:
+        if have.get("GPU", 0.0) < gpus:
+            raise ConfigError(
+                f"speaker.gpus={gpus:g}, but this Ray has {have.get('GPU', 0.0):g}; "
+                "name a cluster with --address"
+            )
+        return int(have["GPU"] / gpus)
+    return int(have["CPU"]) if address else os.cpu_count() or 1
 
 
 @contextmanager

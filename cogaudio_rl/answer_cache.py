@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +31,7 @@ class AnswerCache:
     def get(self, key: str) -> str | None:
         try:
             return self._path(key).read_text("utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, UnicodeDecodeError):
             return None
 
     def put(self, key: str, text: str) -> None:
@@ -64,7 +65,8 @@ async def ask_once(
     key = hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=16).hexdigest()
     known = cache.get(key)
     if known is not None:
-        return _read(known, form)
+        with suppress(MalformedAnswerError):  # a file that a failing disk cut short
+            return _read(known, form)
     content = await endpoint.ask(
         messages,
         response_format=response_format(form),

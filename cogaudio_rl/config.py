@@ -45,6 +45,9 @@ class DataConfig(Strict):
     """Folder of the corpus; lime_mini makes its own inside the run folder when there is none."""
     mixture: tuple[MixturePart, ...] = ()
     """manifest: what SFT streams in the place of ``train.jsonl`` in ``root``."""
+    apart_by: Literal["text", "speaker"] = "text"
+    """manifest: what no test utterance may share with one that is trained on. Corpora of a few
+    sentences by many actors are held apart by speaker."""
     test_root: Path | None = None
     """Another folder to test on (other speakers); without it, speakers of ``root`` are held out."""
     train_utterances: Positive = 4_900
@@ -346,7 +349,11 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
 
 def read_recipe(recipe: str, overrides: Sequence[str] = (), *, kind: str = "") -> dict[str, Any]:
     """A recipe as a mapping; ``kind`` names the folder of shipped recipes of another kind of job."""
-    raw = _read_recipe(recipe, kind)
+    return override(_read_recipe(recipe, kind), overrides)
+
+
+def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Set ``key.path=value`` in ``raw``, and return it."""
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals:

@@ -8,7 +8,6 @@ reason in one line. The key comes from the environment alone and is struck out o
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -32,6 +31,8 @@ Message = Mapping[str, str]
 
 RETRIED_STATUS = frozenset({408, 429})
 """Besides every 5xx: what a second try may mend."""
+OUTAGE_STATUS = frozenset({401, 403, 404})
+"""No second try mends these, nor does another question: the key or the model is wrong."""
 MAX_CONNECT_S = 10.0
 FIRST_WAIT_S = 0.5
 MAX_WAIT_S = 20.0
@@ -43,6 +44,11 @@ class MalformedAnswerError(ValueError):
 
 class NoAnswer(CogAudioError):
     """The endpoint gave no usable answer, after all its attempts."""
+
+
+class Outage(NoAnswer):
+    """Nothing about the question: the endpoint cannot be reached, is overloaded, or knows no such key
+    or model."""
 
 
 class ChatEndpoint:
@@ -97,7 +103,8 @@ class ChatEndpoint:
             async with self._slots, asyncio.timeout(self.deadline_s):
                 return await tries(once)
         except (openai.OpenAIError, MalformedAnswerError, TimeoutError) as error:
-            raise NoAnswer(self._reason(error)) from error
+            kind = Outage if _is_outage(error) else NoAnswer
+            raise kind(self._reason(error)) from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -125,7 +132,7 @@ class ChatEndpoint:
         )
         try:
             return said.json()["choices"][0]["message"]["content"] or ""
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # not JSON, or not even text
             raise MalformedAnswerError(f"not JSON: {error}") from None
         except (KeyError, IndexError, TypeError):
             # An endpoint that is something else may answer 200 with whatever it has.
@@ -145,6 +152,12 @@ class ChatEndpoint:
             text = f"no answer within {self.deadline_s:g} s, with all attempts"
         line = " ".join(text.split())[:200]
         return line if self._key == "none" else line.replace(self._key, "***")
+
+
+def _is_outage(error: BaseException) -> bool:
+    if isinstance(error, openai.APIStatusError):
+        return _may_mend(error) or error.status_code in OUTAGE_STATUS
+    return isinstance(error, openai.APIConnectionError | TimeoutError)
 
 
 def _may_mend(error: BaseException) -> bool:

@@ -45,9 +45,10 @@ def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits
     """Every record is looked at once: no run should end after days at a line that is there today."""
     root = _folder(source)
     test = read_manifest(root / "test.jsonl")
-    mixture, texts = Mixture.of(source), set[str]()
-    check_audio(_noting_texts(mixture.read(progress), texts))
-    disjoint(texts, {u.text_id for u in test}, "text_id", ("train", "test"))
+    mixture, seen = Mixture.of(source), set[str]()
+    what = {"text": "text_id", "speaker": "speaker"}[source.apart_by]
+    check_audio(_noting(what, mixture.read(progress), seen))
+    disjoint(seen, {getattr(u, what) for u in test}, what, ("train", "test"))
     if (root / "rl.jsonl").is_file():
         rl = read_manifest(root / "rl.jsonl")
         check_audio(rl)
@@ -57,7 +58,8 @@ def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits
             raise DataError(
                 f"RL has no utterances and draws none from shards; write {str(root / 'rl.jsonl')!r}"
             )
-    validate_split(rl, test, names=("rl", "test"))
+    by_text = source.apart_by == "text"
+    validate_split(rl, test, names=("rl", "test"), texts=by_text, speakers=not by_text)
     check_audio(test)
     return Splits(train=mixture, rl=rl, test=test)
 
@@ -70,9 +72,9 @@ def _folder(source: DataConfig) -> Path:
     return source.root
 
 
-def _noting_texts(utterances: Iterable[Utterance], texts: set[str]) -> Iterator[Utterance]:
+def _noting(what: str, utterances: Iterable[Utterance], seen: set[str]) -> Iterator[Utterance]:
     for utterance in utterances:
-        texts.add(utterance.text_id)
+        seen.add(getattr(utterance, what))
         yield utterance
 
 

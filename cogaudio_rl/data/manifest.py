@@ -57,6 +57,14 @@ def read_manifest(path: Path) -> tuple[Utterance, ...]:
 
 def iter_manifest(path: Path) -> Iterator[Utterance]:
     """As :func:`read_manifest`, one utterance at a time."""
+    for record in records(path):
+        if isinstance(record, DataError):
+            raise record
+        yield record
+
+
+def records(path: Path) -> Iterator[Utterance | DataError]:
+    """Each line's utterance, or what is wrong with it. Raises DataError only for a missing file."""
     if not path.is_file():
         raise DataError(f"manifest {str(path)!r} does not exist")
     seen: set[str] = set()
@@ -64,9 +72,13 @@ def iter_manifest(path: Path) -> Iterator[Utterance]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 where = f"{path} line {number}"
-                utterance = parse_utterance(line, where)
-                check_utterance(utterance, seen, where)
-                yield resolved(utterance, path.parent)
+                try:
+                    utterance = parse_utterance(line, where)
+                    check_utterance(utterance, seen, where)
+                except DataError as error:
+                    yield error
+                else:
+                    yield resolved(utterance, path.parent)
 
 
 def validate_split(

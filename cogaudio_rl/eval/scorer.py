@@ -10,7 +10,7 @@ their order: the right words shuffled keep their score.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -60,11 +60,7 @@ class TestScorer:
 
     def score(self, utterance: Utterance, reply: str) -> int:
         """Empathy 1–4 of the reply. Raises DataError for a language or emotion it never learnt."""
-        if utterance.language == "zh" or utterance.emotion not in self._emotions:
-            raise DataError(
-                f"the test scorer has no references for emotion {utterance.emotion!r} in language "
-                f"{utterance.language!r}; it knows English replies to {', '.join(self._emotions)}"
-            )
+        check_scorable([utterance])
         level = self._level(utterance.emotion, reply)
         return max(level - _names(utterance.text_id, utterance.transcript).lost(reply), 1)
 
@@ -86,6 +82,18 @@ class TestScorer:
 
     def _chances(self, reply: str) -> npt.NDArray[np.float64]:
         return self._model.predict_proba(self._features.transform([reply]))[0]
+
+
+def check_scorable(utterances: Iterable[Utterance]) -> None:
+    """Raise DataError for the first utterance of a language or emotion the scorer never learnt."""
+    known = author.load_bank("en", ANNOTATOR).replies
+    for utterance in utterances:
+        if utterance.language == "zh" or utterance.emotion not in known:
+            raise DataError(
+                f"the test scorer has no references for {utterance.id!r}, emotion "
+                f"{utterance.emotion!r} in language {utterance.language!r}; it knows English replies "
+                f"to {', '.join(sorted(known))}: leave others out of the test split"
+            )
 
 
 def _fit(emotion: str, chances: dict[Kind, float]) -> float:

@@ -173,6 +173,7 @@ class Policy(nn.Module):
         """Hear a clip whose log-mel frames are made already; :meth:`hear` then has it."""
         path = utterance.clip.path
         if path in self._heard:
+            self._heard.move_to_end(path)
             return
         inner = self.inner()
         out = inner.get_audio_features(

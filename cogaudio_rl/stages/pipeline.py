@@ -20,13 +20,14 @@ from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
 from cogaudio_rl.data.load import load_splits
+from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.data.splits import Splits, labels
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.eval.console import print_table
 from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
 from cogaudio_rl.eval.run import Scorer, evaluate
-from cogaudio_rl.eval.scorer import TestScorer
+from cogaudio_rl.eval.scorer import TestScorer, check_scorable
 from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
@@ -35,6 +36,7 @@ from cogaudio_rl.run_folder import RunFolder
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.stages.stage3 import Stage3
+from cogaudio_rl.stages.targets import check_annotated
 from cogaudio_rl.trace import FILE_NAME as TRACE
 from cogaudio_rl.types import AudioRef
 
@@ -104,6 +106,7 @@ class Pipeline:
         if init is None and after is not None:
             init = self.run.checkpoint(after)
         train = self.splits.train
+        check_annotated(train.read() if isinstance(train, Mixture) else train)
         self.console.stage(purpose)
         self.metrics.forget_after(stage, 0)
         with self._stage(stage), self.console.steps(stage) as show:
@@ -225,7 +228,7 @@ def run_all(pipeline: Pipeline, *, peak_rss_gib: Callable[[], float]) -> None:
         return before + time.monotonic() - started
 
     try:
-        _ = pipeline.splits
+        check_scorable(pipeline.splits.test)  # not after hours of training
         for stage, (_, _, model) in SFT_STAGES.items():
             needed = model in models or (stage in ("stage1", "stage2") and {"C", "D"} & set(models))
             if needed:

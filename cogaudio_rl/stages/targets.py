@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from cogaudio_rl import eips
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.models.policy import PackedBatch, Policy
-from cogaudio_rl.types import Prompt, Route
+from cogaudio_rl.types import Prompt, Route, Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TargetMaker:
         """Raises DataError for an utterance without an annotation."""
         annotation = prompt.utterance.annotation
         if annotation is None:
-            raise DataError(f"utterance {prompt.utterance.id!r} has no annotation to learn from")
+            raise DataError(_bare(prompt.utterance))
         if prompt.route is Route.DIRECT:
             ids = self._policy.response_ids(eips.render_direct(annotation.eips.response))
             return Target(prompt, ids, (1.0,) * len(ids))
@@ -48,6 +48,17 @@ class TargetMaker:
         ]
         # The end token has no place in the text.
         return Target(prompt, self._policy.response_ids(text), (*weights, 1.0))
+
+
+def check_annotated(utterances: Iterable[Utterance]) -> None:
+    """Raise DataError for the first that SFT could not learn from, before it has begun."""
+    for utterance in utterances:
+        if utterance.annotation is None:
+            raise DataError(_bare(utterance))
+
+
+def _bare(utterance: Utterance) -> str:
+    return f"utterance {utterance.id!r} has no annotation to learn from"
 
 
 def target_length(policy: Policy, target: Target) -> int:

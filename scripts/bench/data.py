@@ -32,7 +32,7 @@ from cogaudio_rl.answer_cache import AnswerCache
 from cogaudio_rl.config import parse
 from cogaudio_rl.data.audio import write_audio
 from cogaudio_rl.data.lime import author
-from cogaudio_rl.data.lime.annotate import LlmAnnotator, annotation_problems
+from cogaudio_rl.data.lime.annotate import LlmAnnotator
 from cogaudio_rl.data.lime.factory import lines_of, write_part
 from cogaudio_rl.data.lime.recipe import LimeRecipe
 from cogaudio_rl.data.lime.speakers import make_speaker
@@ -174,7 +174,7 @@ def kills(out: Path, count: int) -> dict[str, Any]:
         while True:
             process = start_build(folder, 2_100)
             at.append(rng.uniform(0.2, 0.95) * seconds)
-            if rng.random() < 0.5 and len(at) > 1:
+            if rng.random() < 0.5 and len(at) > 1:  # every build is killed at least once
                 at[-1] = _LIMIT_S
             try:
                 process.wait(at[-1])
@@ -195,6 +195,7 @@ def kills(out: Path, count: int) -> dict[str, Any]:
     return {
         "kills": {
             "n": sum(len(row["killed_after_s"]) for row in rows),
+            "builds": len(rows),
             "utterances": whole,
             "equal_digests": sum(row["equal"] for row in rows),
             "duplicates": sum(row["duplicates"] for row in rows),
@@ -292,7 +293,9 @@ def annotate(out: Path) -> dict[str, Any]:
             "seconds": seconds,
             "lost": 500 - len(taken) - listed,
             "listed_with_reason": listed,
-            "wrong": sum(bool(annotation_problems(a.eips, s, e)) for s, e, a in taken),
+            "wrong": sum(
+                a.eips != author.annotate(s, e, depth=4, variant=0).eips for s, e, a in taken
+            ),
         }
     }
 
@@ -310,7 +313,7 @@ async def annotate_all(folder: Path, url: str, *, timeout_s: float) -> tuple[flo
     )  # fmt: skip
     pairs = [(s, e) for s in author.sentences("en") for e in LIME_EMOTIONS][:500]
     endpoint = ChatEndpoint(recipe.author)
-    annotator = LlmAnnotator(recipe, endpoint, AnswerCache(folder))
+    annotator = LlmAnnotator(recipe.author, endpoint, AnswerCache(folder))
     await annotator.annotate(*pairs[0], nth=1)  # the client imports what it needs at its first use
     started = time.perf_counter()
     answers = await asyncio.gather(*(annotator.annotate(s, e, nth=0) for s, e in pairs))

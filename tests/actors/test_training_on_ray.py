@@ -22,6 +22,8 @@ from tiny_world import (
 )
 
 from cogaudio_rl.config import Config, SftStageConfig
+from cogaudio_rl.data.manifest import write_manifest
+from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.errors import CheckpointError, DataError, WorkerDied
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.engine import LocalEngine
@@ -70,11 +72,14 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     return make_utterances(tmp_path_factory.mktemp("clips"), 7)
 
 
+@pytest.mark.parametrize("kind", ["listed", "streamed"])
 def test_ray_train_equals_one_process(
-    ray_cluster: None, config: Config, utterances: list[Utterance], tmp_path: Path
+    ray_cluster: None, config: Config, utterances: list[Utterance], tmp_path: Path, kind: str
 ) -> None:
     from actors.sft import train_sft
 
+    write_manifest(tmp_path / "train.jsonl", utterances)
+    train = utterances if kind == "listed" else Mixture({tmp_path / "train.jsonl": 1.0})
     seen: list[float] = []
 
     def on_step(step: int, total: int, metrics: Mapping[str, float]) -> None:
@@ -83,14 +88,14 @@ def test_ray_train_equals_one_process(
 
     home_before = set(Path.home().glob("ray_results/*"))
     train_sft(
-        config, "stage2", STAGE, utterances,
+        config, "stage2", STAGE, train,
         init=None, out=tmp_path / "stage2", storage=tmp_path / "ray_train", on_step=on_step, env=ENV,
     )  # fmt: skip
     assert set(Path.home().glob("ray_results/*")) == home_before
     torch.manual_seed(seed_for(0, "lora", "stage2"))
     policy, losses = Policy.load(config.model), list[float]()
     run_sft(
-        policy, LocalEngine(policy, gradient_clip=1.0), utterances, STAGE, config.sft,
+        policy, LocalEngine(policy, gradient_clip=1.0), train, STAGE, config.sft,
         stage="stage2", seed=0, log=lambda _step, _total, m: losses.append(m["sft/loss"]),
     )  # fmt: skip
     assert seen == pytest.approx(losses, rel=1e-4)

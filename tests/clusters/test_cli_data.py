@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sounds import write_sine
 from tiny_world import make_utterances
 from typer.testing import CliRunner, Result
 
@@ -58,6 +59,70 @@ def test_emodb_is_prepared_and_what_cannot_be_used_is_listed(tmp_path: Path) -> 
     card = json.loads((out / "card.json").read_text("utf-8"))
     assert card["counts"]["utterances"] == {"found": 2, "known": 535}
     assert "535" in result.stdout
+
+
+def test_a_broken_file_is_listed_and_the_others_are_prepared(tmp_path: Path) -> None:
+    root, out = tmp_path / "emodb", tmp_path / "out"
+    (made,) = make_utterances(tmp_path / "made", 1)
+    root.mkdir()
+    sound = Path(made.clip.path).read_bytes()
+    for name, content in {
+        "03a01Fa.flac": sound,
+        "08a01Wa.flac": sound[:90],
+        "08a01Wx.flac": b"",
+        "notes.flac": sound,
+        "99z99Qa.flac": sound,
+    }.items():
+        (root / name).write_bytes(content)
+    asked = ("data", "prepare", "emodb", "--root", str(root), "-o", str(out))
+    result = cogaudio(*asked)
+    assert result.exit_code == 0, result.output
+    assert "4 rejected" in " ".join(result.output.split())
+    lines = (out / "rejected.jsonl").read_text("utf-8").splitlines()
+    assert {json.loads(line)["where"] for line in lines} == {
+        "08a01Wa.flac", "08a01Wx.flac", "notes.flac", "99z99Qa.flac",
+    }  # fmt: skip
+    assert [u.id for u in read_manifest(out / "manifest.jsonl")] == ["emodb_03a01Fa"]
+    assert cogaudio(*asked, "--strict").exit_code == 2
+
+
+def test_a_readers_options_come_from_the_command_line(tmp_path: Path) -> None:
+    root = tmp_path / "humdial"
+    (root / "en").mkdir(parents=True)
+    choice = {"uid": "q1", "wav": "q1.wav", "said": "The bus comes at nine.", "label": "A"}
+    write_sine(root / "en" / "q1.wav")
+    row = choice | {"choices": {"A": "sad", "B": "happy"}, "ask": "Which emotion?"}
+    (root / "en" / "T4.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    asked = ("data", "prepare", "humdial", "--root", str(root), "-o", str(tmp_path / "out"))
+    names = {"id": "uid", "audio": "wav", "text": "said", "options": "choices", "answer": "label"}
+    result = cogaudio(*asked, *(f"columns.{name}={theirs}" for name, theirs in names.items()))
+    assert result.exit_code == 0, result.output
+    (line,) = (tmp_path / "out" / "choices.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(line)["options"] == ["sad", "happy"]
+    result = cogaudio(*asked, "colums.id=uid")
+    assert result.exit_code == 2
+    assert "humdial has no option 'colums'; it takes columns" in " ".join(result.stderr.split())
+    result = cogaudio(*asked, "columns=nowhere.json")
+    assert "option 'columns': 'nowhere.json' is no JSON file" in " ".join(result.stderr.split())
+
+
+def test_records_that_cannot_be_packed_are_listed(tmp_path: Path) -> None:
+    made, out = make_utterances(tmp_path / "audio", 3), tmp_path / "shards"
+    write_manifest(tmp_path / "train.jsonl", made)
+    Path(made[1].clip.path).unlink()
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"id": "old", "wav": "x.wav"}\n')
+    asked = ("data", "shards", str(tmp_path / "train.jsonl"), "-o")
+    result = cogaudio(*asked, str(out))
+    assert result.exit_code == 0, result.output
+    assert "2 rejected" in " ".join(result.output.split())
+    assert [u.id for u, _ in iter_shards(out)] == [made[0].id, made[2].id]
+    reasons = (out / "rejected.jsonl").read_text("utf-8")
+    assert "does not exist" in reasons
+    assert "unknown field 'wav'" in reasons
+    result = cogaudio(*asked, str(tmp_path / "strict"), "--strict")
+    assert result.exit_code == 2
+    assert not (tmp_path / "strict").exists()
 
 
 def test_a_manifest_is_packed_into_shards(tmp_path: Path) -> None:

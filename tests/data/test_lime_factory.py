@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cogaudio_rl import prompts
 from cogaudio_rl.config import parse
 from cogaudio_rl.data.audio import probe_audio, read_audio
-from cogaudio_rl.data.lime import speakers
+from cogaudio_rl.data.lime import finish as finishing
+from cogaudio_rl.data.lime import speakers, synthesise
 from cogaudio_rl.data.lime.factory import (
     MANIFEST,
     REJECTED,
@@ -28,6 +32,7 @@ from cogaudio_rl.data.lime.factory import (
     write_part,
 )
 from cogaudio_rl.data.lime.finish import claim, finish
+from cogaudio_rl.data.lime.plan import family
 from cogaudio_rl.data.lime.recipe import LimeRecipe, SpeakerConfig
 from cogaudio_rl.data.lime.speakers import (
     MAX_EMOTION_SUM,
@@ -39,7 +44,8 @@ from cogaudio_rl.data.lime.speakers import (
     make_speaker,
 )
 from cogaudio_rl.data.manifest import read_manifest
-from cogaudio_rl.errors import ConfigError, DataError
+from cogaudio_rl.errors import ConfigError, DataError, RunError
+from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import INTENSITIES, LIME_EMOTIONS
 
 
@@ -91,6 +97,18 @@ def test_the_corpus_is_split_by_text_and_by_voice(corpus: Path) -> None:
     assert listed == sorted({u.text_id for u in test})
 
 
+def test_the_card_names_the_model_and_the_prompts_that_were_asked(
+    corpus: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(corpus, tmp_path / "asked"))
+    author = {"kind": "llm", "base_url": "http://127.0.0.1:1/v1", "model": "m7"}
+    finish(copy, recipe(author=author))
+    facts = json.loads((copy / "card.json").read_text("utf-8"))["facts"]
+    assert facts["model"] == "m7"
+    assert facts["prompt annotate"] == prompts.digest("lime_annotate.md")
+    assert len({facts[f"prompt {name}"] for name in ("write", "ambiguity", "annotate")}) == 3
+
+
 def test_the_order_in_which_parts_are_made_changes_nothing(corpus: Path, tmp_path: Path) -> None:
     make_all(recipe(), tmp_path / "again", (1, 0))
     again = finish(tmp_path / "again", recipe())
@@ -128,6 +146,54 @@ def test_a_folder_belongs_to_one_recipe(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "something").write_text("else")
     with pytest.raises(DataError, match="holds something else"):
         claim(tmp_path, recipe())
+
+
+def test_where_the_makers_are_may_change_between_two_goes(tmp_path: Path) -> None:
+    there = {"kind": "llm", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    claim(tmp_path, recipe(author=there))
+    claim(tmp_path, recipe(author=there | {"base_url": "http://10.0.0.9:8000/v1", "timeout_s": 9}))
+    with pytest.raises(DataError, match="was begun with author="):
+        claim(tmp_path, recipe(author=there | {"model": "another"}))
+
+
+def test_a_folder_whose_claim_was_cut_off_can_be_claimed(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml.partial").write_text("name: li")
+    claim(tmp_path, recipe())
+    claim(tmp_path, recipe())
+
+
+def test_the_leak_test_hears_every_language_and_split(tmp_path: Path) -> None:
+    asked = recipe(utterances=21 * 40, families_per_part=40)
+    make_all(asked, tmp_path, (0,))
+    leaks = finish(tmp_path, asked).leaks
+    assert leaks is not None
+    assert (leaks.utterances, leaks.families) == (840, 40)
+    # Nothing but the voice tells: within the interval of guessing, and the voice far above it.
+    assert leaks.text_accuracy == pytest.approx(leaks.chance)
+    assert leaks.leaking == ()
+    assert leaks.intervals["acoustic"][0] > 3 * leaks.chance
+
+
+def test_a_large_corpus_is_sampled_in_all_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "_SAMPLE", 21 * 12)
+    asked = recipe(utterances=21 * 24, families_per_part=24, test_share=0.5)
+    make_all(asked, tmp_path, (0,))
+    leaks = finish(tmp_path, asked).leaks
+    assert leaks is not None
+    assert leaks.families == 12
+    order = rng_for(asked.seed, "leak", "sample").permutation(asked.families)[:12]
+    kinds = {(f.language, f.split) for f in (family(asked, int(i)) for i in order)}
+    assert len(kinds) == 4
+
+
+def test_long_sentences_are_not_cut_short() -> None:
+    text = "The committee went through the list of every room and every single chair in the old building."
+    line = Line(text=text, language="en", emotion="sad", intensity="high", voice="m8", seed=0)
+    (sound,) = Espeak().say([line])
+    assert sound.size / 16_000 > synthesise.MAX_SECONDS
+    assert float(np.abs(sound[-4_000:]).max()) < 0.5 * float(np.abs(sound).max())
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
@@ -173,6 +239,47 @@ def test_a_family_without_one_emotion_is_refused_whole(tmp_path: Path) -> None:
     assert sum(reason == "family incomplete: nothing in 'sad'" for reason in reasons) == 18
 
 
+def test_a_draft_that_was_swept_away_is_not_sealed(tmp_path: Path) -> None:
+    class Sweeping(Faulty):
+        def say(self, lines: Sequence[Line]) -> list[Sound]:
+            if self.asked == 21:  # in the middle of the part
+                sweep_drafts(tmp_path)
+            return super().say(lines)
+
+    with pytest.raises(RunError, match="is gone: another build is at work"):
+        speak_part(written(recipe()), recipe(), Sweeping("none", times=0), tmp_path)
+    assert not is_made(tmp_path, 0)
+
+
+class Runaway(Faulty):
+    """One line never ends."""
+
+    def say(self, lines: Sequence[Line]) -> list[Sound]:
+        sounds = self._espeak.say(lines)
+        for i, line in enumerate(lines):
+            if (line.emotion, line.intensity) == ("sad", "high"):
+                sounds[i] = np.tile(sounds[i], 30)
+        return sounds
+
+
+def test_a_line_that_runs_away_does_not_stretch_the_others(tmp_path: Path) -> None:
+    seal = speak_part(written(recipe()), recipe(), Runaway("sad", times=0), tmp_path)
+    assert (seal["utterances"], seal["rejected"]) == (40, 2)
+    made = read_manifest(part_folder(tmp_path, 0) / MANIFEST)
+    assert max(u.clip.seconds for u in made) < 8
+
+
+def test_the_same_sound_twice_is_seen_before_rooms_make_it_another(tmp_path: Path) -> None:
+    class Parrot(Faulty):
+        def say(self, lines: Sequence[Line]) -> list[Sound]:
+            sounds = self._espeak.say(lines)
+            return [sounds[0]] * 2 + sounds[2:]
+
+    seal = speak_part(written(recipe()), recipe(), Parrot("none", times=0), tmp_path)
+    twice = Counter(seal["audio_hashes"].values())
+    assert sorted(twice.values())[-2:] == [2, 2]
+
+
 def test_no_voice_draws_from_a_generator_that_others_share() -> None:
     import espeakng_loader
 
@@ -199,6 +306,7 @@ class DoubleOfIndexTts2:
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
+        self.broken = False
 
     def infer(
         self, spk_audio_prompt: str, text: str, output_path: str, emo_audio_prompt: Any = None,
@@ -233,6 +341,34 @@ def test_indextts2_gets_voice_emotion_and_intensity(tmp_path: Path) -> None:
         assert sum(emotion_vector(emotion)) == MAX_EMOTION_SUM
     with pytest.raises(DataError, match="IndexTTS2 has no emotion 'boredom'"):
         emotion_vector("boredom")
+
+
+def test_indextts2_stumbles_over_a_line_and_not_over_all(tmp_path: Path) -> None:
+    (tmp_path / "train" / "en").mkdir(parents=True)
+    (tmp_path / "train" / "en" / "anna.wav").write_bytes(b"")
+
+    class Stumbling(DoubleOfIndexTts2):
+        def infer(self, *args: Any, **named: Any) -> None:
+            if self.broken or named["emo_alpha"] == 1.0:
+                raise ValueError("tensor of no elements")
+            super().infer(*args, **named)
+
+    tts = Stumbling()
+    asked = recipe(chinese_share=0.0, clean=True)
+    speaker = IndexTts2(SpeakerConfig(kind="indextts2", voices_dir=tmp_path), tts)
+    lines = lines_of(written(asked).families[0], asked, speaker)[:3]
+    assert [sound.size > 0 for sound in speaker.say(lines)] == [True, True, False]
+    tts.broken = True
+    with pytest.raises(RunError, match="IndexTTS2 cannot speak: ValueError: tensor of no"):
+        speaker.say(lines)
+
+
+def test_a_voice_on_both_sides_is_refused(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split / "en").mkdir(parents=True)
+        (tmp_path / split / "en" / "anna.wav").write_bytes(b"")
+    with pytest.raises(ConfigError, match="reference voice 'anna' is in train and in test"):
+        IndexTts2(SpeakerConfig(kind="indextts2", voices_dir=tmp_path), DoubleOfIndexTts2())
 
 
 def test_indextts2_says_what_it_lacks(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from cogaudio_rl.data.lime.annotate import annotation_problems
 from cogaudio_rl.data.lime.factory import write_part
 from cogaudio_rl.data.lime.plan import family, part
 from cogaudio_rl.data.lime.recipe import LimeRecipe
-from cogaudio_rl.data.lime.write import sentence_problems
-from cogaudio_rl.errors import ConfigError
+from cogaudio_rl.data.lime.write import SCENARIOS, scenario_of, sentence_problems
+from cogaudio_rl.errors import ConfigError, RunError
 from cogaudio_rl.types import LIME_EMOTIONS
 
 SENTENCE = author.split_sentences("en")["train"][0]
@@ -206,9 +206,82 @@ async def test_a_sentence_whose_words_tell_is_refused(endpoint: Endpoint, tmp_pa
     assert "the words alone say 'neutral' (0.90 > 0.6)" in found.refused[0].reasons
 
 
-async def test_an_endpoint_that_is_gone_is_a_reason(endpoint: Endpoint, tmp_path: Path) -> None:
+async def test_an_endpoint_that_is_gone_refuses_nothing(endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.script = lambda _: (401, {}, b"{}")
+    with pytest.raises(
+        RunError, match=r"sentence of family \d: no answer: HTTP 401.*mend the endp"
+    ):
+        await write_part(by_llm(endpoint, max_attempts=1), 0, tmp_path)
+    endpoint.script = Model(endpoint)
+    found = await write_part(by_llm(endpoint), 0, tmp_path)
+    assert len(found.families) == 6
+
+
+async def test_what_no_try_answers_is_refused_with_its_reason(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    endpoint.script = lambda _: (400, {}, b"{}")
     found = await write_part(by_llm(endpoint, max_attempts=1), 0, tmp_path)
     assert not found.families
     assert len(found.refused) == 6
-    assert all("no answer: HTTP 401" in r.reasons[0] for r in found.refused)
+    assert all("no answer: HTTP 400" in r.reasons[0] for r in found.refused)
+    assert not any(r.outage for r in found.refused)
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe{", b"<html>", b""])
+async def test_bytes_that_are_no_answer_are_asked_for_again(
+    endpoint: Endpoint, tmp_path: Path, body: bytes
+) -> None:
+    model = Model(endpoint)
+    endpoint.script = model
+    model.spoil = {0: (200, {}, body)}
+    found = await write_part(by_llm(endpoint), 0, tmp_path)
+    assert len(found.families) == 6
+
+
+@pytest.mark.parametrize("left", [b"", b'{"sent', b"\xff"])
+async def test_a_damaged_answer_on_disk_is_asked_for_again(
+    endpoint: Endpoint, tmp_path: Path, left: bytes
+) -> None:
+    endpoint.script = Model(endpoint)
+    first = await write_part(by_llm(endpoint), 0, tmp_path)
+    paid = len(endpoint.requests)
+    kept = sorted(tmp_path.glob("*/*.json"))
+    kept[0].write_bytes(left)
+    assert await write_part(by_llm(endpoint), 0, tmp_path) == first
+    assert len(endpoint.requests) == paid + 1
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        {},
+        {"neutral": 1.0},
+        dict.fromkeys(LIME_EMOTIONS, 0.5),
+        dict.fromkeys(("calm", *LIME_EMOTIONS[1:]), 1 / 7),
+    ],
+)
+async def test_a_guess_that_evades_the_question_is_asked_again(
+    endpoint: Endpoint, tmp_path: Path, shares: dict[str, float]
+) -> None:
+    model = Model(endpoint)
+    evaded = json.dumps({"shares": [{"emotion": e, "probability": p} for e, p in shares.items()]})
+
+    def script(number: int) -> Reply:
+        form = endpoint.requests[number]["response_format"]["json_schema"]["name"]
+        return completion(evaded) if form == "_guess" else model(number)
+
+    endpoint.script = script
+    found = await write_part(by_llm(endpoint, max_attempts=2), 0, tmp_path)
+    assert not found.families
+    assert all("no answer: malformed answer" in r.reasons[0] for r in found.refused)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_every_language_and_split_has_all_scenarios(share: float) -> None:
+    asked = recipe(utterances=21 * 4_000, chinese_share=share)
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in (family(asked, i) for i in range(asked.families)):
+        found.setdefault((one.language, one.split), set()).add(scenario_of(one))
+    assert len(found) == 4
+    assert all(len(scenarios) == len(SCENARIOS) == 20 for scenarios in found.values())

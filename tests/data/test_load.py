@@ -104,6 +104,18 @@ def test_a_mixture_takes_the_place_of_train(tmp_path: Path) -> None:
         a_run(kind="lime_mini", root=root, mixture=parts)
 
 
+def test_actors_of_a_few_sentences_are_held_apart_by_speaker(tmp_path: Path) -> None:
+    corpus = a_corpus(tmp_path)
+    corpus["test"] = [dataclasses.replace(corpus["test"][0], text_id="t0")]
+    root = write(tmp_path, corpus)
+    with pytest.raises(DataError, match="text_id 't0' is in split 'train' and in split 'test'"):
+        load_splits(a_run(kind="manifest", root=root), tmp_path, quiet)
+    with pytest.raises(DataError, match="speaker 's0' is in split 'train' and in split 'test'"):
+        load_splits(a_run(kind="manifest", root=root, apart_by="speaker"), tmp_path, quiet)
+    write_manifest(root / "test.jsonl", [dataclasses.replace(corpus["test"][0], speaker="s9")])
+    assert load_splits(a_run(kind="manifest", root=root, apart_by="speaker"), tmp_path, quiet).test
+
+
 def test_an_id_in_two_sources_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path / "root", a_corpus(tmp_path / "root"))
     other = write(tmp_path / "other", {"train": [spoken(tmp_path / "other", "u0", "t7")]})

@@ -18,6 +18,7 @@ from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.data.shards import write_shards
 from cogaudio_rl.errors import DataError
+from cogaudio_rl.models import policy as policy_module
 from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.stages.feeds import Feed, Share, make_feed
@@ -109,6 +110,18 @@ def test_a_mixture_is_heard_as_its_files_are(
         (heard,) = policy.hear([target.prompt.utterance])
         (expected,) = plain.hear([files[target.prompt.utterance.id]])
         torch.testing.assert_close(heard, expected, rtol=0, atol=0)
+
+
+def test_a_small_memory_of_what_was_heard_is_enough(
+    config: Config, mixture: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a share needs must not be forgotten for the sake of what is new in it."""
+    monkeypatch.setattr(policy_module, "CACHED_CLIPS", 5)
+    policy = make_policy(config)
+    with closing(a_feed(mixture, policy)) as feed:
+        for _ in range(8):  # four passes
+            targets = feed.next().targets
+            assert all(policy.hear([t.prompt.utterance]) for t in targets)
 
 
 def test_training_from_a_mixture_repeats_to_the_last_digit(

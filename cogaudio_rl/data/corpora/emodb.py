@@ -14,13 +14,14 @@ from pathlib import Path
 
 from cogaudio_rl.config import DataConfig
 from cogaudio_rl.data.audio import log_conversions, probe_audio
+from cogaudio_rl.data.corpora.reading import Collector, Progress, Reading, silent
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.depths import annotate_nth
 from cogaudio_rl.data.manifest import validate_split
 from cogaudio_rl.data.splits import Splits
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.types import Utterance
+from cogaudio_rl.types import AudioRef, Utterance
 
 EMOTION_BY_LETTER: dict[str, str] = {
     "W": "angry",
@@ -34,6 +35,18 @@ EMOTION_BY_LETTER: dict[str, str] = {
 """The letters stand for the German names: Wut, Langeweile, Ekel, Angst, Freude, Trauer, neutral."""
 
 _NAME = re.compile(r"(?P<speaker>\d{2})(?P<text>[ab]\d{2})(?P<emotion>[A-Za-z])(?P<version>[a-z]?)")
+KNOWN: dict[str, int | None] = {
+    "utterances": 535,
+    "speakers": 10,
+    "texts": 10,
+    "angry": 127,
+    "boredom": 81,
+    "disgust": 46,
+    "fear": 69,
+    "happy": 71,
+    "neutral": 79,
+    "sad": 62,
+}
 _SUFFIXES = (".wav", ".flac")
 _DEFAULT_HELD_OUT = 2
 
@@ -64,34 +77,58 @@ def read_emodb(root: Path, depth_mix: Sequence[float], seed: int) -> tuple[Utter
     Annotations are the embedded author's, in English. Conversions that reading will need are
     logged once for each kind. The folder is only read.
     """
-    paths = _audio_files(root)
-    sentences = {s.text_id: s for s in author.emodb_sentences()}
-    nth: Counter[tuple[str, str]] = Counter()
-    notes: dict[str, list[str]] = defaultdict(list)
+    found = _audio_files(root)
+    _refuse_twins(found)
+    maker, notes = _Maker(depth_mix, seed), defaultdict[str, list[str]](list)
     utterances: list[Utterance] = []
-    for path in paths:
-        speaker, sentence, emotion = _parse_name(path, sentences)
+    for path in found:
+        parsed = _parse_name(path)
         audio, conversions = probe_audio(path)
         for note in conversions:
             notes[note].append(audio.path)
-        key = (sentence.text_id, emotion)
-        utterances.append(
-            Utterance(
-                id=f"emodb_{path.stem}",
-                text_id=sentence.text_id,
-                audio=audio,
-                transcript=sentence.text,
-                emotion=emotion,
-                intensity="mid",
-                speaker=f"emodb_{speaker}",
-                language=sentence.language,
-                scenario=sentence.scenario,
-                annotation=annotate_nth(sentence, emotion, nth=nth[key], mix=depth_mix, seed=seed),
-            )
-        )
-        nth[key] += 1
+        utterances.append(maker.make(path, parsed, audio))
     log_conversions(notes)
     return tuple(utterances)
+
+
+def read(root: Path, *, progress: Progress = silent) -> Reading:
+    """As :func:`read_emodb`, but what cannot be used is rejected with its reason."""
+    found = Collector(root, progress=progress)
+    maker = _Maker(DataConfig().depth_mix, seed=0)
+    for path in found.each(_audio_files(root)):
+        try:
+            parsed = _parse_name(path)
+        except DataError as error:
+            found.reject(path, str(error))
+            continue
+        if (audio := found.audio(path)) is not None:
+            found.add(maker.make(path, parsed, audio), path)
+    return found.reading(KNOWN)
+
+
+class _Maker:
+    """Utterances with annotations; those of one sentence in one emotion get different ones."""
+
+    def __init__(self, depth_mix: Sequence[float], seed: int) -> None:
+        self._mix, self._seed = depth_mix, seed
+        self._nth: Counter[tuple[str, str]] = Counter()
+
+    def make(self, path: Path, parsed: tuple[str, Sentence, str], audio: AudioRef) -> Utterance:
+        speaker, sentence, emotion = parsed
+        nth = self._nth[sentence.text_id, emotion]
+        self._nth[sentence.text_id, emotion] += 1
+        return Utterance(
+            id=f"emodb_{path.stem}",
+            text_id=sentence.text_id,
+            audio=audio,
+            transcript=sentence.text,
+            emotion=emotion,
+            intensity="mid",
+            speaker=f"emodb_{speaker}",
+            language=sentence.language,
+            scenario=sentence.scenario,
+            annotation=annotate_nth(sentence, emotion, nth=nth, mix=self._mix, seed=self._seed),
+        )
 
 
 def _audio_files(root: Path) -> list[Path]:
@@ -105,7 +142,6 @@ def _audio_files(root: Path) -> list[Path]:
             if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
         )
         if found:
-            _refuse_twins(found)
             return found
     raise DataError(f"no .wav or .flac files in {str(root)!r} or in its folder 'wav'")
 
@@ -116,7 +152,9 @@ def _refuse_twins(paths: Sequence[Path]) -> None:
         raise DataError(f"{str(paths[0].parent / stem)!r} is there both as .wav and as .flac")
 
 
-def _parse_name(path: Path, sentences: dict[str, Sentence]) -> tuple[str, Sentence, str]:
+def _parse_name(path: Path) -> tuple[str, Sentence, str]:
+    """Speaker, sentence, emotion. Raises DataError for another name than EmoDB's."""
+    sentences = {s.text_id: s for s in author.emodb_sentences()}
     match = _NAME.fullmatch(path.stem)
     if match is None:
         raise DataError(

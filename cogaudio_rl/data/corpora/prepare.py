@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as abc
 import dataclasses
 import json
 import os
@@ -10,17 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
-from cogaudio_rl.config import DataConfig
-from cogaudio_rl.data.audio import probe_audio
+from pydantic import TypeAdapter, ValidationError
+
 from cogaudio_rl.data.corpora import crema_d, ecd_tse, emodb, esd, humdial, iemocap, lime440k
 from cogaudio_rl.data.corpora.reading import (
     UNKNOWN_SPEAKER,
     Progress,
     Reading,
     Rejected,
-    against,
     silent,
 )
 from cogaudio_rl.data.manifest import write_manifest
@@ -29,19 +29,6 @@ from cogaudio_rl.types import Utterance
 
 TEST_SHARE = 0.1
 """Of texts, and of each language's speakers, in the suggested splits; at least one."""
-
-EMODB_KNOWN: dict[str, int | None] = {
-    "utterances": 535,
-    "speakers": 10,
-    "texts": 10,
-    "angry": 127,
-    "boredom": 81,
-    "disgust": 46,
-    "fear": 69,
-    "happy": 71,
-    "neutral": 79,
-    "sad": 62,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,26 +41,10 @@ class Prepared:
     card: Mapping[str, Any]
 
 
-def read_emodb(root: Path, *, progress: Progress = silent) -> Reading:
-    """EmoDB, with the embedded author's annotations. Its reader stops at the first bad file."""
-    defaults = DataConfig(kind="emodb", root=root)
-    utterances = emodb.read_emodb(root, defaults.depth_mix, seed=0)
-    notes: dict[str, list[str]] = {}
-    for done, utterance in enumerate(utterances, start=1):
-        for note in probe_audio(utterance.clip.path)[1]:
-            notes.setdefault(note, []).append(utterance.id)
-        progress(done, len(utterances))
-    return Reading(
-        utterances=utterances,
-        notes={note: tuple(where) for note, where in notes.items()},
-        counts=against(utterances, EMODB_KNOWN),
-    )
-
-
 CORPORA: dict[str, Callable[..., Reading]] = {
     "crema_d": crema_d.read,
     "ecd_tse": ecd_tse.read,
-    "emodb": read_emodb,
+    "emodb": emodb.read,
     "esd": esd.read,
     "humdial": humdial.read,
     "iemocap": iemocap.read,
@@ -98,7 +69,8 @@ def prepare(
     """
     if corpus not in CORPORA:
         raise DataError(f"unknown corpus {corpus!r}; known: {', '.join(CORPORA)}")
-    reading = with_words(CORPORA[corpus](root, progress=progress, **(options or {})))
+    asked = reader_options(corpus, options or {})
+    reading = with_words(CORPORA[corpus](root, progress=progress, **asked))
     if strict:
         refuse_damage(reading)
     if not reading.utterances:
@@ -115,6 +87,37 @@ def prepare(
         rejected=len(reading.rejected),
         card=card,
     )
+
+
+def reader_options(corpus: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the corpus' reader takes beside its folder, in the types it takes it in.
+
+    A mapping may be named by a JSON file. Raises DataError for an option it does not know, or a value
+    that is none.
+    """
+    hints = get_type_hints(CORPORA[corpus])
+    known = sorted(hints.keys() - {"root", "progress", "return"})
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise DataError(f"{corpus} has no option {name!r}; {takes}")
+        kinds = {get_origin(kind) for kind in get_args(hints[name])}
+        if isinstance(value, str) and abc.Mapping in kinds:
+            value = _json_of(Path(value), name)
+        try:
+            found[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise DataError(f"option {name!r}: {problem['msg']} (got {value!r})") from None
+    return found
+
+
+def _json_of(path: Path, name: str) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"option {name!r}: {str(path)!r} is no JSON file: {error}") from None
 
 
 def with_words(reading: Reading) -> Reading:

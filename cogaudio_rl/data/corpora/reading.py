@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import soundfile
+
 from cogaudio_rl.data.audio import probe_audio
 from cogaudio_rl.data.corpora.text import decode
 from cogaudio_rl.errors import DataError
@@ -117,11 +119,12 @@ class Collector:
                 raise DataError(f"not one of {', '.join(AUDIO_SUFFIXES)}")
             ref, conversions = probe_audio(inside(self.root, path))
             check_audio(ref)
+            _play(ref)
         except DataError as error:
             self.reject(path, str(error))
             return None
-        except (OSError, ValueError) as error:
-            self.reject(path, f"audio file cannot be opened: {error}")
+        except (OSError, ValueError, soundfile.LibsndfileError) as error:
+            self.reject(path, f"audio file cannot be played: {error}")
             return None
         for conversion in conversions:
             self.note(conversion, path)
@@ -258,6 +261,13 @@ def check_audio(ref: AudioRef) -> None:
         raise DataError(f"a sample rate of {ref.sample_rate_hz} Hz cannot be played")
     if ref.seconds > MAX_SECONDS:
         raise DataError(f"lasts {ref.seconds:.1f} s, more than {MAX_SECONDS:.0f} s; cut it first")
+
+
+def _play(ref: AudioRef) -> None:
+    """Raise DataError for a file that is cut off or damaged behind a sound header."""
+    decoded = len(soundfile.read(ref.path, dtype="float32")[0])
+    if decoded != ref.num_samples:
+        raise DataError(f"cut off: {decoded} of {ref.num_samples} samples can be read")
 
 
 def check_utterance(utterance: Utterance, *, wordless: bool = False) -> None:

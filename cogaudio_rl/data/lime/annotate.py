@@ -12,13 +12,15 @@ from cogaudio_rl import eips, prompts
 from cogaudio_rl.answer_cache import AnswerCache, ask_once
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.depths import annotate_nth
-from cogaudio_rl.data.lime.recipe import LimeRecipe
+from cogaudio_rl.data.lime.recipe import AuthorConfig, LimeRecipe
 from cogaudio_rl.data.lime.words import is_written_in
-from cogaudio_rl.data.lime.write import Refused
+from cogaudio_rl.data.lime.write import Refused, unanswered
 from cogaudio_rl.endpoint import ChatEndpoint, NoAnswer
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.types import Annotation, EipsResponse
 
+ANNOTATION = "annotation of"
+"""How what is said of an annotation begins."""
 _DEEP = 4
 _MAX_ECHO = 0.8
 _TEMPLATES = {
@@ -71,20 +73,20 @@ class _Said(BaseModel):
 class LlmAnnotator:
     """Annotations from any chat endpoint, each asked for again when a check refuses it."""
 
-    def __init__(self, recipe: LimeRecipe, endpoint: ChatEndpoint, cache: AnswerCache) -> None:
-        self._author, self._endpoint, self._cache = recipe.author, endpoint, cache
+    def __init__(self, author: AuthorConfig, endpoint: ChatEndpoint, cache: AnswerCache) -> None:
+        self._author, self._endpoint, self._cache = author, endpoint, cache
 
     async def annotate(
         self, sentence: Sentence, emotion: str, *, nth: int
     ) -> tuple[Annotation | None, list[Refused]]:
         refused: list[Refused] = []
-        what = f"annotation of {sentence.text_id}/{emotion}"
+        what = f"{ANNOTATION} {sentence.text_id}/{emotion}"
         tries = self._author.max_rejections
         for attempt in range(nth * tries, (nth + 1) * tries):
             try:
                 said = await self._ask(sentence, emotion, attempt)
             except NoAnswer as error:
-                return None, [*refused, Refused(what=what, reasons=(f"no answer: {error}",))]
+                return None, [*refused, unanswered(what, error)]
             chain = EipsResponse(**{k: " ".join(v.split()) for k, v in said.model_dump().items()})
             reasons = annotation_problems(chain, sentence, emotion)
             if not reasons:
@@ -110,6 +112,7 @@ class LlmAnnotator:
             model=self._author.model,
             nth=attempt,
             temperature=self._author.temperature,
+            max_tokens=self._author.max_tokens,
         )
 
 

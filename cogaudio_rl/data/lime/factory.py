@@ -26,7 +26,7 @@ import numpy as np
 from cogaudio_rl.answer_cache import AnswerCache
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
 from cogaudio_rl.data.lime import acoustics, quality
-from cogaudio_rl.data.lime.annotate import Annotator, EmbeddedAnnotator, LlmAnnotator
+from cogaudio_rl.data.lime.annotate import ANNOTATION, Annotator, EmbeddedAnnotator, LlmAnnotator
 from cogaudio_rl.data.lime.author import Sentence, split_sentences
 from cogaudio_rl.data.lime.plan import Family, part
 from cogaudio_rl.data.lime.recipe import LimeRecipe
@@ -34,6 +34,7 @@ from cogaudio_rl.data.lime.speakers import Line, Sound, Speaker
 from cogaudio_rl.data.lime.write import EmbeddedWriter, LlmWriter, Refused, Writer
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.endpoint import ChatEndpoint
+from cogaudio_rl.errors import RunError
 from cogaudio_rl.seeding import rng_for, seed_for
 from cogaudio_rl.types import INTENSITIES, LIME_EMOTIONS, Acoustics, Annotation, Utterance
 
@@ -76,7 +77,10 @@ def is_made(root: Path, number: int) -> bool:
 
 
 async def write_part(recipe: LimeRecipe, number: int, answers: Path) -> WrittenPart:
-    """Sentences and annotations of a part; what an LLM answered is kept in ``answers``."""
+    """Sentences and annotations of a part; what an LLM answered is kept in ``answers``.
+
+    Raises RunError where the endpoint could not be asked: what it would have said is not refused.
+    """
     if recipe.author.kind == "embedded":
         return await _write(recipe, number, EmbeddedWriter(recipe), EmbeddedAnnotator(recipe))
     endpoint, cache = ChatEndpoint(recipe.author), AnswerCache(answers)
@@ -85,7 +89,7 @@ async def write_part(recipe: LimeRecipe, number: int, answers: Path) -> WrittenP
             recipe,
             number,
             LlmWriter(recipe, endpoint, cache),
-            LlmAnnotator(recipe, endpoint, cache),
+            LlmAnnotator(recipe.author, endpoint, cache),
         )
     finally:
         await endpoint.close()
@@ -97,11 +101,15 @@ async def _write(
     done = await asyncio.gather(
         *(_write_family(f, writer, annotator) for f in part(recipe, number))
     )
-    return WrittenPart(
-        number=number,
-        families=tuple(written for written, _ in done if written is not None),
-        refused=tuple(r for _, refused in done for r in refused),
-    )
+    refused = tuple(r for _, more in done for r in more)
+    for one in refused:
+        if one.outage:
+            raise RunError(
+                f"{one.what}: {one.reasons[0]}; mend the endpoint and give the same command again, "
+                "answers that came are kept"
+            )
+    families = tuple(written for written, _ in done if written is not None)
+    return WrittenPart(number=number, families=families, refused=refused)
 
 
 async def _write_family(
@@ -135,18 +143,22 @@ def speak_part(
     hashes: dict[str, str] = {}
     for one in written.families:
         spoken = _whole(_speak_family(one, recipe, speaker))
-        rejected += [{"what": u.id, "reasons": list(why)} for u, _, why in spoken if why]
-        for utterance, sound, why in spoken:
-            if not why:
-                audio = write_audio(draft / f"{utterance.id}.flac", sound)
-                utterances.append(replace(utterance, audio=audio))
-                hashes[utterance.id] = quality.audio_hash(sound)
+        rejected += [{"what": s.utterance.id, "reasons": list(s.why)} for s in spoken if s.why]
+        for said in spoken:
+            if not said.why:
+                audio = write_audio(draft / f"{said.utterance.id}.flac", said.sound)
+                utterances.append(replace(said.utterance, audio=audio))
+                hashes[said.utterance.id] = said.clean_hash
     write_manifest(draft / MANIFEST, utterances)
     _write_lines(draft / REJECTED, rejected)
+    _check_whole(draft, utterances)
+    accepted = sum(len(one.annotations) for one in written.families)
+    refused = sum(r.what.startswith(ANNOTATION) for r in written.refused)
     seal = {
         "part": written.number,
         "utterances": len(utterances),
         "rejected": len(rejected),
+        "annotations": {"offered": accepted + refused, "accepted": accepted},
         "audio_hashes": hashes,
         "digest": _digest(draft),
     }
@@ -166,16 +178,30 @@ def sweep_drafts(root: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-_Spoken = tuple[Utterance, Sound, tuple[str, ...]]
-"""An utterance, its sound and what speaks against it."""
+def _check_whole(draft: Path, utterances: Sequence[Utterance]) -> None:
+    """Raise RunError for a draft that another build swept away under the hands of this one."""
+    written = {path.name for path in draft.iterdir()}
+    if lacking := [u.clip.path for u in utterances if Path(u.clip.path).name not in written]:
+        raise RunError(f"{lacking[0]!r} is gone: another build is at work in the same folder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spoken:
+    """An utterance, its sound and what speaks against it."""
+
+    utterance: Utterance
+    sound: Sound
+    clean_hash: str
+    """Of what the speaker said, before rooms and noise made every sound another."""
+    why: tuple[str, ...]
 
 
 def _whole(spoken: list[_Spoken]) -> list[_Spoken]:
     """The same; all of it refused where the family lacks an emotion: its words would tell something."""
-    present = {u.emotion for u, _, why in spoken if not why}
+    present = {s.utterance.emotion for s in spoken if not s.why}
     if lacking := [e for e in LIME_EMOTIONS if e not in present]:
         reason = f"family incomplete: nothing in {lacking[0]!r}"
-        return [(u, sound, why or (reason,)) for u, sound, why in spoken]
+        return [replace(s, why=s.why or (reason,)) for s in spoken]
     return spoken
 
 
@@ -190,11 +216,22 @@ def _speak_family(written: Written, recipe: LimeRecipe, speaker: Speaker) -> lis
     rngs = [rng_for(line.seed, "acoustics") for line, _, _ in said]
     drawn = [acoustics.draw(rng, settings) for rng in rngs]
     own_s = [c.size / SAMPLE_RATE_HZ / a.speed for (_, c, _), a in zip(said, drawn, strict=True)]
+    # One that runs away and is refused must not stretch the others.
+    longest_s = max((s for s, (_, _, why) in zip(own_s, said, strict=True) if not why), default=0.0)
     found: list[_Spoken] = []
-    for (line, clean, why), first, own, rng in zip(said, drawn, own_s, rngs, strict=True):
-        placed = _filled_up(first, own, max(own_s), rng)
-        sound = clean if why else acoustics.apply(clean, placed, rng)
-        found.append((_utterance(written, line, placed), sound, why))
+    for (line, clean, why), placed, own, rng in zip(said, drawn, own_s, rngs, strict=True):
+        sound = clean
+        if not why:
+            placed = _filled_up(placed, own, longest_s, rng)
+            sound = acoustics.apply(clean, placed, rng)
+        found.append(
+            _Spoken(
+                utterance=_utterance(written, line, placed),
+                sound=sound,
+                clean_hash=quality.audio_hash(clean),
+                why=why,
+            )
+        )
     return found
 
 

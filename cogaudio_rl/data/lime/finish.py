@@ -12,20 +12,28 @@ from typing import Any
 
 import yaml
 
+from cogaudio_rl import prompts
 from cogaudio_rl.config import parse
 from cogaudio_rl.data.audio import read_audio
 from cogaudio_rl.data.lime import quality
 from cogaudio_rl.data.lime.card import Card, Tally, acceptance, write_card
 from cogaudio_rl.data.lime.factory import MANIFEST, REJECTED, SEAL, part_folder
-from cogaudio_rl.data.lime.leak import MIN_FAMILIES, Features, features, measure
+from cogaudio_rl.data.lime.leak import MIN_FAMILIES, Features, Leaks, features, measure
 from cogaudio_rl.data.lime.plan import family
 from cogaudio_rl.data.lime.recipe import STYLES, LimeRecipe
 from cogaudio_rl.data.manifest import iter_manifest, write_manifest
 from cogaudio_rl.errors import DataError
+from cogaudio_rl.run_folder import write_whole
+from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import LIME_EMOTIONS, Utterance
 
 RECIPE = "recipe.yaml"
 SPLITS = ("train", "test")
+_PROMPTS = ("write", "ambiguity", "annotate")
+_WHEREABOUTS = {
+    "author": ("base_url", "api_key_env", "concurrency", "timeout_s", "max_attempts"),
+    "speaker": ("model_dir", "gpus"),
+}
 _SAMPLE = 3_000
 """Utterances that the leak test listens to."""
 _ABOUT = (
@@ -42,25 +50,36 @@ class Finished:
     rejected: int
     reasons: dict[str, int]
     digest: str
+    leaks: Leaks | None = None
 
 
 def claim(root: Path, recipe: LimeRecipe) -> None:
     """Begin in an empty folder, or go on in one of the same recipe. Raises DataError otherwise."""
     path, text = root / RECIPE, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     if path.is_file():
-        before = parse(LimeRecipe, yaml.safe_load(path.read_text("utf-8")))
-        changed = [n for n in LimeRecipe.model_fields if getattr(before, n) != getattr(recipe, n)]
+        before = _asked_for(parse(LimeRecipe, yaml.safe_load(path.read_text("utf-8"))))
+        now = _asked_for(recipe)
+        changed = [name for name in now if before[name] != now[name]]
         if changed:
             name = changed[0]
             raise DataError(
-                f"{str(root)!r} was begun with {name}={getattr(before, name)!r}, not "
-                f"{getattr(recipe, name)!r}; name another folder"
+                f"{str(root)!r} was begun with {name}={before[name]!r}, not {now[name]!r}; "
+                "name another folder"
             )
         return
-    if root.exists() and any(root.iterdir()):
+    if root.exists() and any(p.suffix != ".partial" for p in root.iterdir()):
         raise DataError(f"{str(root)!r} holds something else; name an empty folder")
     root.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
+    write_whole(path, text)
+
+
+def _asked_for(recipe: LimeRecipe) -> dict[str, Any]:
+    """What decides about the corpus: not where its makers are to be found, nor how many at a time."""
+    found = recipe.model_dump(mode="json")
+    for section, names in _WHEREABOUTS.items():
+        for name in names:
+            del found[section][name]
+    return found
 
 
 def finish(
@@ -72,11 +91,15 @@ def finish(
         write_manifest(root / f"{split}.jsonl", corpus.of(split))
     _write_splits(root / "splits", corpus)
     rejected, reasons = _write_rejected(root / REJECTED, corpus)
-    done = Finished(
-        utterances=corpus.count, rejected=rejected, reasons=reasons, digest=corpus.digest()
-    )
     sample = _sample(root, recipe, progress)
     enough = len({row.family for row in sample}) >= MIN_FAMILIES
+    done = Finished(
+        utterances=corpus.count,
+        rejected=rejected,
+        reasons=reasons,
+        digest=corpus.digest(),
+        leaks=measure(sample, seed=recipe.seed) if enough else None,
+    )
     card = Card(
         name=recipe.name,
         licence="other",
@@ -84,12 +107,14 @@ def finish(
         parts=corpus.tally.parts(),
         acceptance=acceptance(done.utterances, done.rejected, done.reasons),
         acoustics=corpus.tally.acoustics(),
-        leaks=measure(sample, seed=recipe.seed) if enough else None,
+        leaks=done.leaks,
         manifests={split: f"{split}.jsonl" for split in SPLITS},
         facts={
             "digest": done.digest,
             "seed": str(recipe.seed),
             "author": recipe.author.kind,
+            **_asked(recipe),
+            "annotations accepted": corpus.annotations(),
             "speaker": recipe.speaker.kind,
             "incomplete families": str(corpus.check.incomplete_families),
             "label imbalance": f"{corpus.check.imbalance:.3f}",
@@ -97,6 +122,14 @@ def finish(
     )
     write_card(root, card, sample)
     return done
+
+
+def _asked(recipe: LimeRecipe) -> dict[str, str]:
+    """Which model was asked, and by which versions of the prompts."""
+    if recipe.author.kind == "embedded":
+        return {}
+    versions = {f"prompt {n}": prompts.digest(f"lime_{n}.md") for n in _PROMPTS}
+    return {"model": recipe.author.model} | versions
 
 
 def _write_splits(folder: Path, corpus: _Corpus) -> None:
@@ -119,12 +152,13 @@ def _write_rejected(path: Path, corpus: _Corpus) -> tuple[int, dict[str, int]]:
 
 
 def _sample(root: Path, recipe: LimeRecipe, progress: Callable[[int, int], None]) -> list[Features]:
-    """Whole families, evenly spaced, as the leak test sees them."""
-    step = max(1, recipe.families * STYLES // _SAMPLE)
+    """Whole families, drawn from all languages and splits alike, as the leak test sees them."""
+    order = rng_for(recipe.seed, "leak", "sample").permutation(recipe.families)
+    chosen = {int(family) for family in order[: -(-_SAMPLE // STYLES)]}
     found: list[Features] = []
     for split in SPLITS:
         for utterance in iter_manifest(root / f"{split}.jsonl"):
-            if _family_of(utterance) % step:
+            if _family_of(utterance) not in chosen:
                 continue
             sound, _notes = read_audio(utterance.clip.path)
             found.append(
@@ -135,7 +169,7 @@ def _sample(root: Path, recipe: LimeRecipe, progress: Callable[[int, int], None]
                     text=utterance.transcript,
                 )
             )
-            progress(len(found), max(len(found), recipe.families // step * STYLES))
+            progress(len(found), max(len(found), len(chosen) * STYLES))
     return found
 
 
@@ -193,6 +227,12 @@ class _Corpus:
             with (self._root / f"{split}.jsonl").open("rb") as file:
                 hashed.update(hashlib.file_digest(file, "blake2b").digest())
         return hashed.hexdigest()
+
+    def annotations(self) -> str:
+        """How many of those that were offered were taken; the paper says about 93 %."""
+        seals = [self._seal(number)["annotations"] for number in range(self._recipe.parts)]
+        taken, offered = (sum(s[key] for s in seals) for key in ("accepted", "offered"))
+        return f"{taken} of {offered} ({taken / max(1, offered):.1%})"
 
     def _seal(self, number: int) -> dict[str, Any]:
         path = part_folder(self._root, number) / SEAL

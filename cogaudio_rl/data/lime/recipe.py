@@ -20,6 +20,8 @@ class AuthorConfig(EndpointConfig):
     kind: Literal["embedded", "llm"] = "embedded"
     """``embedded`` needs no LLM: 400 sentences a language, several annotations each."""
     temperature: Annotated[float, Field(ge=0)] = 0.8
+    max_tokens: Positive = 600
+    """Longest answer; a model that thinks before it answers needs ten times as much."""
     max_rejections: Positive = 4
     """How often a sentence or an annotation is asked for again after a check refused it."""
     max_text_certainty: Share = 0.6
@@ -41,6 +43,8 @@ class SpeakerConfig(Strict):
     voices_dir: Path | None = None
     """indextts2: reference recordings, ``<split>/<language>/<speaker>.wav``, one voice each."""
     use_fp16: bool = False
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """Of each process that speaks; 1 for indextts2 on a cluster with GPUs."""
 
 
 class LimeRecipe(Strict):

@@ -7,6 +7,7 @@ with the two methods of :class:`Speaker`.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ import numpy.typing as npt
 from cogaudio_rl.data.audio import read_audio
 from cogaudio_rl.data.lime import synthesise
 from cogaudio_rl.data.lime.recipe import SpeakerConfig
-from cogaudio_rl.errors import ConfigError, DataError
+from cogaudio_rl.errors import ConfigError, DataError, RunError
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import INTENSITIES
+
+_log = logging.getLogger(__name__)
 
 Sound = npt.NDArray[np.float32]
 
@@ -55,6 +58,10 @@ _KLATT = frozenset({"adam", "edward", "klatt4", "Reed"})
 same line would not sound the same."""
 
 
+_LONGEST_S = 60.0
+"""Beyond what the checks let pass: nothing is cut short and then passes them."""
+
+
 class Espeak:
     """espeak-ng with an emotion's prosody (:mod:`cogaudio_rl.data.lime.synthesise`)."""
 
@@ -70,7 +77,12 @@ class Espeak:
         rng = rng_for(line.seed, "prosody")
         prosody = synthesise.prosody_for(line.emotion, line.intensity, rng)
         return synthesise.speak(
-            line.text, voice=line.voice, language=line.language, prosody=prosody, rng=rng
+            line.text,
+            voice=line.voice,
+            language=line.language,
+            prosody=prosody,
+            rng=rng,
+            longest_s=_LONGEST_S,
         )
 
 
@@ -100,7 +112,19 @@ class IndexTts2:
                 "reference recordings in <split>/<language>/<speaker>.wav"
             )
         self._references = config.voices_dir
+        self._refuse_shared_voices()
         self._tts: Any = tts or _load_indextts2(config)
+
+    def _refuse_shared_voices(self) -> None:
+        train, test = (
+            {p.stem for p in (self._references / split).glob("*/*.wav")}
+            for split in ("train", "test")
+        )
+        if shared := sorted(train & test):
+            raise ConfigError(
+                f"reference voice {shared[0]!r} is in train and in test of {str(self._references)!r}; "
+                "keep each speaker on one side, or give another a name of its own"
+            )
 
     def voices(self, split: str, language: str) -> Sequence[str]:
         found = sorted(
@@ -112,7 +136,19 @@ class IndexTts2:
         return found
 
     def say(self, lines: Sequence[Line]) -> list[Sound]:
-        return [self._say(line) for line in lines]
+        """Empty for a line it stumbles over. Raises RunError where it can say none of them."""
+        found = [self._said(line) for line in lines]
+        broken = [error for error in found if isinstance(error, Exception)]
+        if broken and len(broken) == len(lines):
+            raise RunError(f"IndexTTS2 cannot speak: {type(broken[0]).__name__}: {broken[0]}")
+        return [np.zeros(0, np.float32) if isinstance(s, Exception) else s for s in found]
+
+    def _said(self, line: Line) -> Sound | Exception:
+        try:
+            return self._say(line)
+        except Exception as error:  # whatever a foreign model raises over one line is that line's
+            _log.warning("IndexTTS2 stumbled over %r in %r: %s", line.text, line.emotion, error)
+            return error
 
     def _say(self, line: Line) -> Sound:
         import torch
@@ -138,7 +174,8 @@ def emotion_vector(emotion: str) -> list[float]:
     return [MAX_EMOTION_SUM if name == _NAMES[emotion] else 0.0 for name in _ORDER]
 
 
-def _load_indextts2(config: SpeakerConfig) -> Any:
+def _find_indextts2(config: SpeakerConfig) -> Path:
+    """The folder of its weights."""
     if importlib.util.find_spec("indextts") is None:
         raise ConfigError("speaker.kind 'indextts2' needs the package indextts; install it first")
     folder = config.model_dir
@@ -146,6 +183,11 @@ def _load_indextts2(config: SpeakerConfig) -> Any:
         raise ConfigError(
             f"speaker.model_dir {str(folder)!r} holds no config.yaml; download IndexTTS-2's weights"
         )
+    return folder
+
+
+def _load_indextts2(config: SpeakerConfig) -> Any:
+    folder = _find_indextts2(config)
     from indextts.infer_v2 import IndexTTS2  # pyright: ignore[reportMissingImports]
 
     return IndexTTS2(
@@ -157,6 +199,12 @@ _SPEAKERS: Mapping[str, Callable[[SpeakerConfig], Speaker]] = {
     "espeak": lambda _config: Espeak(),
     "indextts2": IndexTts2,
 }
+
+
+def check_speaker(config: SpeakerConfig) -> None:
+    """Raise ConfigError naming what a speaker lacks, without loading any weights."""
+    if config.kind == "indextts2":
+        IndexTts2(config, tts=_find_indextts2(config))
 
 
 def make_speaker(config: SpeakerConfig) -> Speaker:

@@ -165,9 +165,15 @@ def _voice_gain(full_voice: str) -> float:
 
 
 def speak(
-    text: str, *, voice: str, language: str, prosody: Prosody, rng: np.random.Generator
+    text: str,
+    *,
+    voice: str,
+    language: str,
+    prosody: Prosody,
+    rng: np.random.Generator,
+    longest_s: float = MAX_SECONDS,
 ) -> npt.NDArray[np.float32]:
-    """Speak ``text``; returns mono samples at 16 kHz, at most ``MAX_SECONDS`` long.
+    """Speak ``text``; returns mono samples at 16 kHz, cut off at ``longest_s``.
 
     espeak-ng's men speak near 100 Hz, where Whisper's mel bins cannot follow pitch. Resampling
     moves every voice's F0 (and formants) near 170 Hz, and the speaking rate makes up for it.
@@ -190,6 +196,6 @@ def speak(
     loud = np.flatnonzero(np.abs(sound) > 0.003)
     if loud.size:
         sound = sound[max(0, loud[0] - 320) : loud[-1] + 960]
-    sound = sound[: int(MAX_SECONDS * SAMPLE_RATE_HZ)]
+    sound = sound[: int(longest_s * SAMPLE_RATE_HZ)]
     sound = sound + rng.standard_normal(sound.size) * 5e-4
     return np.clip(sound, -1.0, 1.0).astype(np.float32)

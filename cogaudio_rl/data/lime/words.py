@@ -25,6 +25,9 @@ _HAN = re.compile(r"[\u4e00-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]")
 _HAN_SHARE = {"zh": (0.6, 1.0), "en": (0.0, 0.05)}
 
+LANGUAGES: tuple[str, ...] = tuple(_HAN_SHARE)
+"""Those a corpus can be written and annotated in."""
+
 
 def feeling_in(text: str, language: str) -> str | None:
     """The first word of feeling in a text."""

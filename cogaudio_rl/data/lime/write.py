@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cogaudio_rl import prompts
 from cogaudio_rl.answer_cache import AnswerCache, ask_once
@@ -22,13 +22,15 @@ from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.plan import Family
 from cogaudio_rl.data.lime.recipe import LimeRecipe
 from cogaudio_rl.data.lime.words import feeling_in, is_written_in
-from cogaudio_rl.endpoint import ChatEndpoint, NoAnswer
+from cogaudio_rl.endpoint import ChatEndpoint, NoAnswer, Outage
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import LIME_EMOTIONS
 
 SCENARIOS: tuple[str, ...] = tuple(dict.fromkeys(s.scenario for s in author.sentences("en")))
 """The twenty of the embedded author, which follow the paper's."""
 
+_ROUNDING = 0.06
+"""What seven shares of two digits may be off by, and a little more."""
 _LENGTHS = {"en": (15, 120), "zh": (6, 40)}
 """Characters of a sentence."""
 
@@ -39,6 +41,13 @@ class Refused:
 
     what: str
     reasons: tuple[str, ...]
+    outage: bool = False
+    """Nobody could be asked: it may be taken when there is somebody again."""
+
+
+def unanswered(what: str, error: NoAnswer) -> Refused:
+    """What an endpoint gave no answer about."""
+    return Refused(what=what, reasons=(f"no answer: {error}",), outage=isinstance(error, Outage))
 
 
 class Writer(Protocol):
@@ -71,16 +80,27 @@ class _Written(BaseModel):
 
 
 class _Share(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     emotion: str
-    probability: float
+    probability: float = Field(ge=0, le=1)
 
 
 class _Guess(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    """A model that evades the question must not pass as one that is unsure."""
+
+    model_config = ConfigDict(extra="forbid")
 
     shares: list[_Share]
+
+    @model_validator(mode="after")
+    def _is_a_distribution(self) -> _Guess:
+        if sorted(s.emotion for s in self.shares) != sorted(LIME_EMOTIONS):
+            raise ValueError(f"needs one share for each of {', '.join(LIME_EMOTIONS)}")
+        total = sum(s.probability for s in self.shares)
+        if abs(total - 1) > _ROUNDING:
+            raise ValueError(f"shares must sum to 1, got {total:g}")
+        return self
 
 
 class LlmWriter:
@@ -98,7 +118,7 @@ class LlmWriter:
                 reasons = sentence_problems(written.sentence, family.language)
                 reasons = reasons or await self._tells(written.sentence)
             except NoAnswer as error:
-                return None, [*refused, Refused(what=what, reasons=(f"no answer: {error}",))]
+                return None, [*refused, unanswered(what, error)]
             if not reasons:
                 return _sentence(written, family), refused
             refused.append(Refused(what=what, reasons=reasons))
@@ -106,7 +126,7 @@ class LlmWriter:
 
     async def _write(self, family: Family, nth: int) -> _Written:
         material = {
-            "scenario": SCENARIOS[family.index % len(SCENARIOS)],
+            "scenario": scenario_of(family),
             "language": {"en": "English", "zh": "Chinese"}[family.language],
             "emotions": list(LIME_EMOTIONS),
             "number": family.index,
@@ -119,6 +139,7 @@ class LlmWriter:
             model=self._recipe.author.model,
             nth=nth,
             temperature=self._recipe.author.temperature,
+            max_tokens=self._recipe.author.max_tokens,
         )
 
     async def _tells(self, sentence: str) -> tuple[str, ...]:
@@ -130,10 +151,11 @@ class LlmWriter:
             _messages("lime_ambiguity.md", material),
             _Guess,
             model=self._recipe.author.model,
+            max_tokens=self._recipe.author.max_tokens,
         )
-        surest = max(guess.shares, key=lambda share: share.probability, default=None)
+        surest = max(guess.shares, key=lambda share: share.probability)
         limit = self._recipe.author.max_text_certainty
-        if surest is None or surest.probability <= limit:
+        if surest.probability <= limit:
             return ()
         return (f"the words alone say {surest.emotion!r} ({surest.probability:.2f} > {limit:g})",)
 
@@ -153,12 +175,17 @@ def sentence_problems(text: str, language: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def scenario_of(family: Family) -> str:
+    """In turn within each language and split, so that each of these has all of them."""
+    return SCENARIOS[family.nth % len(SCENARIOS)]
+
+
 def _sentence(written: _Written, family: Family) -> Sentence:
     digest = hashlib.blake2b(written.sentence.encode(), digest_size=5).hexdigest()
     return Sentence(
         text_id=f"{family.language}_{digest}",
         text=written.sentence,
-        scenario=SCENARIOS[family.index % len(SCENARIOS)],
+        scenario=scenario_of(family),
         topic=written.topic,
         gist=written.gist,
         language=family.language,
