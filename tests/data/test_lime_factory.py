@@ -189,11 +189,12 @@ def test_a_large_corpus_is_sampled_in_all_its_parts(
 
 
 def test_long_sentences_are_not_cut_short() -> None:
-    text = "The committee went through the list of every room and every single chair in the old building."
+    text = "The committee went through the list of every room, every chair and every lamp "
+    text += "in the old building."
     line = Line(text=text, language="en", emotion="sad", intensity="high", voice="m8", seed=0)
     (sound,) = Espeak().say([line])
     assert sound.size / 16_000 > synthesise.MAX_SECONDS
-    assert float(np.abs(sound[-4_000:]).max()) < 0.5 * float(np.abs(sound).max())
+    assert float(np.abs(sound[-500:]).max()) < 0.01  # it ends where the voice has ended
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
