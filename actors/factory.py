@@ -15,6 +15,7 @@ from typing import Any
 from cogaudio_rl.data.lime.factory import speak_part, write_part
 from cogaudio_rl.data.lime.recipe import LimeRecipe
 from cogaudio_rl.data.lime.speakers import make_speaker
+from cogaudio_rl.errors import CogAudioError, RunError
 
 Row = dict[str, Any]
 
@@ -28,8 +29,11 @@ class Write:
         self._recipe, self._answers = recipe, root / "answers"
 
     def __call__(self, row: Row) -> Row:
-        written = asyncio.run(write_part(self._recipe, int(row["item"]), self._answers))
-        return {"written": pickle.dumps(written)}
+        try:
+            written = asyncio.run(write_part(self._recipe, int(row["item"]), self._answers))
+        except CogAudioError as error:  # Ray Data would hand on its traceback alone
+            return {"written": b"", "error": str(error)}
+        return {"written": pickle.dumps(written), "error": ""}
 
 
 class Speak:
@@ -40,22 +44,31 @@ class Speak:
         self._speaker = make_speaker(recipe.speaker)
 
     def __call__(self, row: Row) -> Row:
+        if row["error"]:
+            return {"part": -1, "utterances": 0, "error": row["error"]}
         # Our own process wrote it a moment ago.
         written = pickle.loads(row["written"])
-        seal = speak_part(written, self._recipe, self._speaker, self._root)
-        return {"part": seal["part"], "utterances": seal["utterances"]}
+        try:
+            seal = speak_part(written, self._recipe, self._speaker, self._root)
+        except CogAudioError as error:
+            return {"part": -1, "utterances": 0, "error": str(error)}
+        return {"part": seal["part"], "utterances": seal["utterances"], "error": ""}
 
 
 def make_parts(
     recipe: LimeRecipe, root: Path, missing: Sequence[int], *, workers: int
 ) -> Iterator[tuple[int, int]]:
-    """(part, its utterances) for each missing part, as they are made; any order."""
+    """(part, its utterances) for each missing part, as they are made; any order.
+
+    Raises RunError with what a worker raised on purpose.
+    """
     import ray.data
 
     _hush()
     write: Any = Write  # its annotations know functions only
     speak: Any = Speak
-    count, author = _writers(recipe)
+    count, author = _writers(recipe, len(missing))
+    workers = min(workers, len(missing))
     writers: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=count), "num_cpus": 0.1}
     speakers: dict[str, Any] = {
         "compute": ray.data.ActorPoolStrategy(size=workers),
@@ -68,15 +81,18 @@ def make_parts(
         .map(speak, fn_constructor_args=(recipe, root), **speakers)
     )
     for row in made.iter_rows():
+        if row["error"]:
+            raise RunError(row["error"])
         yield int(row["part"]), int(row["utterances"])
 
 
-def _writers(recipe: LimeRecipe) -> tuple[int, LimeRecipe]:
+def _writers(recipe: LimeRecipe, parts: int) -> tuple[int, LimeRecipe]:
     """How many parts are written at a time, and with which share of the endpoint each.
 
     A part begins with its few sentences: alone it would leave most of the endpoint's slots idle then.
     """
-    count = min(_WRITERS, recipe.author.concurrency) if recipe.author.kind == "llm" else 1
+    llm = recipe.author.kind == "llm"
+    count = min(_WRITERS, recipe.author.concurrency, parts) if llm else 1
     author = recipe.author.model_copy(update={"concurrency": recipe.author.concurrency // count})
     return count, recipe.model_copy(update={"author": author})
 

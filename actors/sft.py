@@ -13,7 +13,7 @@ from typing import Any
 
 from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.data.mixture import Mixture
-from cogaudio_rl.errors import RunError, WaitTimeout, own_error
+from cogaudio_rl.errors import CogAudioError, RunError, WaitTimeout
 from cogaudio_rl.models.checkpoint import load_adapter, save_adapter
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.sft import LogStep, run_sft
@@ -175,7 +175,10 @@ def _own_error(error: BaseException, stage: str) -> BaseException:
     """The error a worker raised on purpose, out of Ray Train's wrapping."""
     failures = getattr(error, "worker_failures", {})
     for failure in failures.values():
-        if (cause := own_error(failure)) is not None:
-            return cause
+        cause: BaseException | None = failure
+        while cause is not None:
+            if isinstance(cause, CogAudioError):
+                return cause
+            cause = getattr(cause, "cause", None) or cause.__cause__
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return RunError(f"{stage} failed on Ray Train: {lines[-1]}")

@@ -14,7 +14,7 @@ from cogaudio_rl.data.lime.finish import Finished, claim, finish
 from cogaudio_rl.data.lime.plan import part
 from cogaudio_rl.data.lime.recipe import STYLES, LimeRecipe
 from cogaudio_rl.data.lime.speakers import check_speaker
-from cogaudio_rl.errors import ConfigError, own_error
+from cogaudio_rl.errors import ConfigError
 
 
 def build_corpus(
@@ -56,9 +56,7 @@ def _make(
     address: str | None,
     console: Console,
 ) -> None:
-    """Raises the worker's own error."""
     import ray
-    from ray.exceptions import RayError
 
     from actors.factory import make_parts
 
@@ -72,8 +70,6 @@ def _make(
             for _number, count in make_parts(recipe, out, missing, workers=speaking):
                 made += count
                 advance(made, total)
-    except RayError as error:
-        raise own_error(error) or error from None
     finally:
         ray.shutdown()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -142,6 +143,8 @@ class ChatEndpoint:
         """One short line that says what went wrong, without the key."""
         if isinstance(error, openai.APIStatusError):
             text = f"HTTP {error.status_code}: {error.message}"
+        elif isinstance(root := _root(error), ConnectionError | socket.gaierror):
+            text = f"no connection ({root})"  # aiohttp's transport calls it a time-out
         elif isinstance(error, openai.APITimeoutError):
             text = f"no answer within {self._config.timeout_s:g} s"
         elif isinstance(error, openai.APIConnectionError):
@@ -152,6 +155,13 @@ class ChatEndpoint:
             text = f"no answer within {self.deadline_s:g} s, with all attempts"
         line = " ".join(text.split())[:200]
         return line if self._key == "none" else line.replace(self._key, "***")
+
+
+def _root(error: BaseException) -> BaseException:
+    """What it began with."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -59,13 +59,3 @@ class PublishError(RunError):
 
 class WaitTimeout(RunError):
     """A wait ran out; the message says what was waited for and for how long."""
-
-
-def own_error(error: BaseException) -> CogAudioError | None:
-    """The error a worker raised on purpose, out of what Ray wrapped around it; None if it did not."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, CogAudioError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return None

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from chat_server import Endpoint, Reply, completion
+from lime_model import Model
 
 from cogaudio_rl.config import parse
 from cogaudio_rl.data.lime import author
@@ -111,45 +112,6 @@ def test_an_annotation_is_refused_with_its_reason(field: str, value: str, reason
 
 
 # -- an LLM --------------------------------------------------------------------------------------
-
-
-class Model:
-    """Writes, guesses and annotates like a model that heeds its prompt, but for ``spoil``."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.spoil: dict[int, Reply] = {}
-        self.sure: set[str] = set()
-        self._endpoint = endpoint
-
-    def __call__(self, number: int) -> Reply:
-        if number in self.spoil:
-            return self.spoil[number]
-        request = self._endpoint.requests[number]
-        asked = json.loads(request["messages"][1]["content"])
-        name = request["response_format"]["json_schema"]["name"]
-        return completion(json.dumps(getattr(self, name)(asked), ensure_ascii=False))
-
-    def _written(self, asked: Any) -> Any:
-        pool = author.sentences("zh" if asked["language"] == "Chinese" else "en")
-        one = pool[asked["number"]]
-        return {"sentence": one.text, "topic": one.topic, "gist": one.gist}
-
-    def _guess(self, asked: Any) -> Any:
-        first = 0.9 if asked["sentence"] in self.sure else 1 / 7
-        rest = (1 - first) / 6
-        shares = [first] + [rest] * 6
-        return {
-            "shares": [
-                {"emotion": e, "probability": p}
-                for e, p in zip(asked["emotions"], shares, strict=True)
-            ]
-        }
-
-    def _said(self, asked: Any) -> Any:
-        pool = author.sentences("zh" if asked["language"] == "Chinese" else "en")
-        sentence = next(s for s in pool if s.text == asked["sentence"])
-        chain = author.annotate(sentence, asked["emotion"], depth=4, variant=0).eips
-        return {name: getattr(chain, name) for name in chain.__dataclass_fields__}
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from chat_server import Endpoint
+from lime_model import Model
 
 from cogaudio_rl.data.manifest import read_manifest
 
@@ -50,6 +52,33 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 def digest(folder: Path) -> str:
     return json.loads((folder / "card.json").read_text("utf-8"))["facts"]["digest"]
+
+
+def test_an_outage_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    try:
+        author = (f"author.base_url={endpoint.url}", "author.model=m", "author.max_attempts=1")
+        asked = ("utterances=84", "families_per_part=2", "author.kind=llm", *author)
+        model = Model(endpoint)
+        # Half of the work is done when the key runs out.
+        endpoint.script = lambda number: model(number) if number < 12 else (401, {}, b"{}")
+        process = start(tmp_path / "lime", *asked)
+        said, _ = process.communicate(timeout=400)
+        assert process.returncode == 1
+        (line,) = (one for one in said.splitlines() if one.startswith("error: "))
+        assert "no answer: HTTP 401" in line
+        assert "Traceback" not in said
+        paid = len(endpoint.requests)
+        endpoint.script = model
+        said = finished(start(tmp_path / "lime", *asked))
+        assert "84 utterances, 0 rejected" in said
+        # A sentence, a guess and seven annotations each: what was answered is not asked again.
+        assert len(endpoint.requests) - paid == 4 * 9 - 12
+        facts = json.loads((tmp_path / "lime" / "card.json").read_text("utf-8"))["facts"]
+        assert facts["model"] == "m"
+        assert facts["annotations accepted"] == "28 of 28 (100.0%)"
+    finally:
+        endpoint.close()
 
 
 def test_a_killed_build_ends_as_one_that_was_not(tmp_path: Path) -> None:
