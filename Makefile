@@ -6,7 +6,7 @@ STAMP := .venv/.stamp
 EXTRAS := cpu dev
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv quickstart test test-slow test-all bench bench-data drill lint format clean
+.PHONY: help .venv quickstart test test-slow test-all bench bench-data bench-judge drill lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -46,6 +46,9 @@ bench: $(STAMP) ## parity and race with TRL, cost and overhead; about 45 minutes
 
 bench-data: $(STAMP) ## corpus factory and loader: speed, memory, kills; about 20 minutes, idle
 	$(BIN)/python scripts/bench/data.py --out runs/bench_data
+
+bench-judge: $(STAMP) ## judges: latency, faults, canaries, ranks; about 5 minutes, idle
+	$(BIN)/python scripts/bench/judge.py --out runs/bench_judge
 
 lint: $(STAMP) ## ruff, pyright and the import contracts
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from actors.crew import Crew, Spawn
 from actors.pools import deal, in_order
 from cogaudio_rl.config import ClusterConfig, JudgeConfig, RewardConfig
+from cogaudio_rl.rewards.ensemble import total_of
 from cogaudio_rl.rewards.judge import make_judge
 from cogaudio_rl.types import Group, Score, Unscored
 
@@ -21,6 +22,10 @@ class JudgeWorker:
     async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
         """See :class:`cogaudio_rl.ports.Judge`."""
         return await self._judge.score(groups_P)
+
+    async def spent(self) -> dict[str, float]:
+        """See :class:`cogaudio_rl.ports.Judge`."""
+        return await self._judge.spent()
 
 
 class JudgePool:
@@ -56,3 +61,19 @@ class JudgePool:
             )
         )
         return in_order(hands, answers)
+
+    async def spent(self) -> dict[str, float]:
+        """All workers' together; one that died takes its last step's count with it."""
+        return total_of(
+            await asyncio.gather(
+                *(
+                    self._crew.call(
+                        place,
+                        lambda handle: handle.spent.remote(),
+                        timeout_s=self._timeout_s,
+                        what="the judges' counts",
+                    )
+                    for place in range(len(self._crew))
+                )
+            )
+        )

@@ -16,6 +16,7 @@ from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.ports import HandOver, Ports, RolloutPorts, by_value
+from cogaudio_rl.run_folder import JUDGE_CACHE
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.types import Utterance
 
@@ -197,7 +198,9 @@ def _installed(name: str) -> bool:
 
 
 def make_backend(config: Config, run_dir: Path) -> Backend:
-    """The backend that ``cluster.backend`` names."""
+    """The backend that ``cluster.backend`` names; its judge's verdicts stay in the run's folder."""
+    judge = config.judge.kept_in(run_dir / JUDGE_CACHE)
+    config = config.model_copy(update={"judge": judge})
     if config.cluster.backend == "local":
         from cogaudio_rl.stages.local import LocalBackend
 

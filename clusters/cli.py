@@ -16,6 +16,7 @@ import typer
 
 import cogaudio_rl
 from clusters.cli_data import data_app
+from clusters.cli_judge import judge_app
 from clusters.cli_options import Overrides, Recipe
 from clusters.exits import reports
 from cogaudio_rl.config import Config, load_config
@@ -36,6 +37,7 @@ base_app = typer.Typer(
     help="The small base model that ships with the package.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
+app.add_typer(judge_app, name="judge")
 app.add_typer(base_app, name="base")
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in the run folder that is there.")]

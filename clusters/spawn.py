@@ -37,12 +37,11 @@ def rollout_spawner(
 
 def judge_spawner(config: Config, group: PlacementGroup, bundles: Sequence[Bundle]) -> list[Spawn]:
     """For each judge bundle, what starts a judge in it."""
-    env = judge_env(config.cluster)
+    env, places = judge_env(config.cluster), _of(Role.JUDGE, bundles)
+    judge = config.judge.among(len(places))
     return [
-        partial(
-            _actor(JudgeWorker, bundle, place, group, env).remote, config.judge, config.rl.reward
-        )
-        for place, bundle in _of(Role.JUDGE, bundles)
+        partial(_actor(JudgeWorker, bundle, place, group, env).remote, judge, config.rl.reward)
+        for place, bundle in places
     ]
 
 

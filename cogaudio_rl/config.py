@@ -183,6 +183,20 @@ class RouteScale(Strict):
     direct: Annotated[float, Field(ge=0)] = 1.0
 
 
+class AlarmConfig(Strict):
+    """Which of the log's ``alarm/`` figures are said aloud, once each; None: not this one."""
+
+    max_length_correlation: Share | None = 0.75
+    """Of reward and length, within a route, whichever its sign. Deep replies are longer than others by
+    nature: 0.1 to 0.6 in a sound quickstart."""
+    min_distinct_2: Share | None = 0.02
+    """Share of distinct word pairs among a step's replies."""
+    max_self_similarity: Share | None = 0.8
+    """Of replies to the same words said in different emotions."""
+    max_held_out_gap: Share | None = 0.25
+    """How much more empathy the reward's judge sees than a held-out one, on [0, 1]."""
+
+
 class RlConfig(Strict):
     """Stage III, DR-SAPO (paper: 1,500 steps, lr 1e-6, batch 64)."""
 
@@ -228,6 +242,7 @@ class RlConfig(Strict):
     """Largest |log-prob of sampler − log-prob of learner| after a publish."""
     max_unscored_share: Share = 0.2
     """Stop when the judge leaves more than this share of a step unscored."""
+    alarms: AlarmConfig = AlarmConfig()
     save_every: Positive = 50
     keep_checkpoints: Positive = 2
     log_rollouts_every: Positive = 10
@@ -252,21 +267,90 @@ class EndpointConfig(Strict):
     api_key_env: str = "COGAUDIO_API_KEY"
     """Name of the environment variable that holds the key; the key itself is never in a file."""
     concurrency: Positive = 16
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """None: as many as ``concurrency`` lets through; so for tokens."""
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Prompts and answers together."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     max_attempts: Positive = 5
+    usd_per_million_prompt_tokens: Annotated[float, Field(ge=0)] | None = None
+    """Prices; where there is none, tokens are counted and dollars are not."""
+    usd_per_million_completion_tokens: Annotated[float, Field(ge=0)] | None = None
+
+    def usd(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What so many tokens cost; None without any price."""
+        prices = (self.usd_per_million_prompt_tokens, self.usd_per_million_completion_tokens)
+        if prices == (None, None):
+            return None
+        return (prompt_tokens * (prices[0] or 0.0) + completion_tokens * (prices[1] or 0.0)) / 1e6
+
+
+class TrialConfig(Strict):
+    """What a judge must show before anything is trained on its word."""
+
+    labels: Path
+    """Replies that people have rated; see ``cogaudio-rl judge calibrate``."""
+    min_kappa: Annotated[float, Field(ge=-1, le=1)] = 0.4
+    """Least quadratically weighted kappa between judge and the people's median."""
 
 
 class JudgeConfig(EndpointConfig):
     """Who scores the reward."""
 
-    kind: Literal["embedded", "llm"] = "embedded"
+    kind: Literal["embedded", "llm", "ensemble"] = "embedded"
     api_key_env: str = "COGAUDIO_JUDGE_API_KEY"
+    revision: str = ""
+    """Tells deployments of one ``model`` apart; a kept verdict belongs to one model and revision."""
+    cache: Path | None = None
+    """Where an LLM's verdicts are kept. None: the run's folder; without a run, memory alone."""
+    hears: bool = False
+    """The LLM gets the recording too (OpenAI's ``input_audio``, WAV at 16 kHz)."""
+    max_tokens: Positive = 400
+    """Longest verdict of an LLM, its reasoning included."""
+    max_reply_chars: Positive = 2_000
+    """Of a longer reply, or step of its chain, an LLM sees this much and is told so."""
+    members: tuple[JudgeConfig, ...] = ()
+    """ensemble: the judges that score every reply."""
+    combine: Literal["mean", "median", "worst"] = "mean"
+    """ensemble: what is made of their scores, term by term."""
+    trial: TrialConfig | None = None
+    """None: it is trusted untried."""
+    quorum: Positive | None = None
+    """ensemble: how many members must have scored a reply; None: all."""
 
     @model_validator(mode="after")
-    def _llm_needs_endpoint(self) -> JudgeConfig:
+    def _fits_its_kind(self) -> JudgeConfig:
         if self.kind == "llm" and not (self.base_url and self.model):
             raise ValueError("kind 'llm' needs base_url and model")
+        if self.hears and self.kind != "llm":
+            raise ValueError(f"hears=true needs kind=llm, got kind={self.kind}")
+        if (self.kind == "ensemble") != bool(self.members):
+            raise ValueError(
+                f"kind={self.kind} with {len(self.members)} members; members belong to kind=ensemble, "
+                "which needs at least one"
+            )
+        if any(member.kind == "ensemble" for member in self.members):
+            raise ValueError("a member of an ensemble cannot be an ensemble; list its members here")
+        if self.quorum is not None and self.quorum > len(self.members):
+            raise ValueError(
+                f"quorum={self.quorum} of {len(self.members)} members can never be reached"
+            )
         return self
+
+    def kept_in(self, folder: Path) -> JudgeConfig:
+        """With its verdicts in ``folder``, unless the recipe names another."""
+        # Workers may run elsewhere: a relative path would be another one there.
+        return self.model_copy(update={"cache": (self.cache or folder).absolute()})
+
+    def among(self, workers: int) -> JudgeConfig:
+        """What each of so many workers may ask, so that all together keep to the rates."""
+        rates = {
+            name: rate / workers
+            for name in ("requests_per_minute", "tokens_per_minute")
+            if (rate := getattr(self, name)) is not None
+        }
+        members = tuple(member.among(workers) for member in self.members)
+        return self.model_copy(update={**rates, "members": members})
 
 
 class EvalConfig(Strict):

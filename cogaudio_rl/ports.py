@@ -62,6 +62,11 @@ class Judge(Protocol):
         """One verdict for each rollout of each group, in order."""
         ...
 
+    async def spent(self) -> dict[str, float]:
+        """What judging took since this was last asked, as metrics ``judge/...``: requests, retries,
+        tokens and US dollars as far as they are known. Steps add up to the run."""
+        ...
+
 
 class Learner(Protocol):
     """Holds the trainable policy and its optimiser."""

@@ -7,6 +7,7 @@ data/              the corpus, where the recipe makes one
 checkpoints/       stage1, stage2, stage3, each a PEFT adapter; rl/step-N, stage III on its way
 ledger.jsonl       which prompts each RL step trained on
 rollouts/          what was said and how it was scored, step by step, as JSON lines
+judge_cache/       an LLM judge's verdicts, a file for each; a resumed run asks none of them again
 eval/              one JSON file per evaluated model
 report.html, report.json
 """
@@ -25,6 +26,7 @@ from cogaudio_rl.errors import ConfigError, DataError
 from cogaudio_rl.rl_checkpoints import RlCheckpoints
 
 LEDGER = "ledger.jsonl"
+JUDGE_CACHE = "judge_cache"
 
 
 class RunFolder:

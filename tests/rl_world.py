@@ -103,6 +103,9 @@ class TasteJudge:
     async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
         return [[self._one(r) for r in g.rollouts] for g in groups_P]
 
+    async def spent(self) -> dict[str, float]:
+        return {"judge/requests": 1.0}
+
     def _one(self, rollout: Rollout) -> Score | Unscored:
         self.seen += 1
         if self.silent_every and self.seen % self.silent_every == 0:

@@ -1,7 +1,8 @@
 """A judge behind any endpoint that speaks the OpenAI chat protocol.
 
 An outage must never become a training signal: what still fails after every attempt is
-:class:`Unscored` with its reason, never a score of 0.
+:class:`Unscored` with its reason, never a score of 0. A verdict that was paid for is not asked again:
+it is kept in memory, and in a folder that outlives the run where the recipe or the run names one.
 """
 
 from __future__ import annotations
@@ -10,20 +11,37 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import openai
 
+from cogaudio_rl.answer_cache import AnswerCache
 from cogaudio_rl.config import JudgeConfig, RewardConfig
 from cogaudio_rl.eips import ParseFailure
-from cogaudio_rl.endpoint import ChatEndpoint, NoAnswer
-from cogaudio_rl.errors import JudgeUnreachable
+from cogaudio_rl.endpoint import ChatEndpoint, MalformedAnswerError, NoAnswer
+from cogaudio_rl.errors import DataError, JudgeUnreachable
 from cogaudio_rl.rewards import rubric
+from cogaudio_rl.rewards.hearing import Clip, clip_of, silence
 from cogaudio_rl.rewards.route import Answer, Verdict, failed, read_answer, settle
 from cogaudio_rl.types import AudioRef, Group, Prompt, Rollout, Score, Unscored, Utterance
 
 CACHED_VERDICTS = 100_000
-"""About 30 MB; the oldest go first."""
+"""In memory; about 30 MB; the oldest go first."""
+AT_HAND = 4
+"""Questions put together for each request at a time. All of a step's at once would hold up the first,
+and keep every recording in memory."""
+TEMPERATURE = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One verdict to be had: what is asked, what it is about, and the key of its answer."""
+
+    answer: Answer
+    messages: list[dict[str, Any]]
+    key: str
 
 
 class LlmJudge:
@@ -32,8 +50,11 @@ class LlmJudge:
     def __init__(self, config: JudgeConfig, weights: RewardConfig) -> None:
         self._config, self._weights = config, weights
         self._endpoint = ChatEndpoint(config)
+        self._kept = None if config.cache is None else AnswerCache(config.cache)
+        self._at_hand = asyncio.Semaphore(AT_HAND * config.concurrency)
         self._flights: dict[str, asyncio.Task[Verdict]] = {}
         self._known: OrderedDict[str, Verdict] = OrderedDict()
+        self._told: Mapping[str, float] = {}
 
     async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
         """One verdict for each rollout of each group, in order; see ports.Judge."""
@@ -43,10 +64,18 @@ class LlmJudge:
         ]
         return [list(row) for row in await asyncio.gather(*rows)]
 
+    async def spent(self) -> dict[str, float]:
+        """See ports.Judge."""
+        now = self._endpoint.metrics()
+        spent = {f"judge/{name}": count - self._told.get(name, 0.0) for name, count in now.items()}
+        self._told = now
+        return spent
+
     async def probe(self) -> None:
         """One small request, once. Raises JudgeUnreachable naming the endpoint and the reason."""
+        clip = silence() if self._config.hears else None
         try:
-            await self._ask(_PROBE, "I hear you.", attempts=1)
+            await self._ask(self._question(_PROBE, "I hear you.", clip), attempts=1)
         except NoAnswer as error:
             if isinstance(error.__cause__, openai.RateLimitError):
                 return  # It is there, and busy.
@@ -66,45 +95,72 @@ class LlmJudge:
         if isinstance(answer, ParseFailure):
             return failed(prompt.route)
         try:
-            verdict = await self._verdict(prompt.utterance, answer)
-        except NoAnswer as error:
+            async with self._at_hand:
+                clip = await self._clip(prompt.utterance)
+                verdict = await self._verdict(self._question(prompt.utterance, answer, clip))
+        except (NoAnswer, DataError) as error:
             return Unscored(reason=f"judge: {error}")
         return settle(prompt, answer, verdict, self._weights)
 
-    async def _verdict(self, utterance: Utterance, answer: Answer) -> Verdict:
-        """From the cache, from a request already under way, or from a new one."""
-        key = self._digest(utterance, answer)
+    async def _clip(self, utterance: Utterance) -> Clip | None:
+        if not self._config.hears:
+            return None
+        return await asyncio.to_thread(clip_of, utterance)
+
+    def _question(self, utterance: Utterance, answer: Answer, clip: Clip | None) -> Question:
+        words = rubric.messages(utterance, answer, max_chars=self._config.max_reply_chars)
+        judge = [self._config.model, self._config.revision, rubric.rubric_digest()]
+        sampling = [TEMPERATURE, self._config.max_tokens]
+        asked = json.dumps([judge, sampling, words, clip and clip.digest])
+        return Question(
+            answer=answer,
+            messages=words if clip is None else rubric.with_clip(words, clip),
+            key=hashlib.sha256(asked.encode()).hexdigest(),
+        )
+
+    async def _verdict(self, question: Question) -> Verdict:
+        """From memory, from a request already under way, from the folder, or from a new request."""
+        key = question.key
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
         if key not in self._flights:
-            self._flights[key] = asyncio.create_task(self._fly(key, utterance, answer))
+            self._flights[key] = asyncio.create_task(self._fly(question))
         # Shielded: whoever is cancelled must not take the answer from the others.
         return await asyncio.shield(self._flights[key])
 
-    async def _fly(self, key: str, utterance: Utterance, answer: Answer) -> Verdict:
+    async def _fly(self, question: Question) -> Verdict:
         try:
-            verdict = self._known[key] = await self._ask(utterance, answer)
+            verdict = await self._recall(question) or await self._ask(question)
+            self._known[question.key] = verdict
         finally:
-            del self._flights[key]
+            del self._flights[question.key]
         if len(self._known) > CACHED_VERDICTS:
             self._known.popitem(last=False)
         return verdict
 
-    async def _ask(
-        self, utterance: Utterance, answer: Answer, *, attempts: int | None = None
-    ) -> Verdict:
-        return await self._endpoint.ask(
-            rubric.messages(utterance, answer),
-            response_format=rubric.response_format(answer),
-            read=lambda content: rubric.read_verdict(content, answer),
+    async def _recall(self, question: Question) -> Verdict | None:
+        if self._kept is None:
+            return None
+        # In a thread: the folder may lie on another machine.
+        content = await asyncio.to_thread(self._kept.get, question.key)
+        try:
+            return None if content is None else rubric.read_verdict(content, question.answer)
+        except MalformedAnswerError:
+            return None  # A damaged file is worth another request.
+
+    async def _ask(self, question: Question, *, attempts: int | None = None) -> Verdict:
+        verdict, content = await self._endpoint.ask(
+            question.messages,
+            response_format=rubric.response_format(question.answer),
+            read=lambda content: (rubric.read_verdict(content, question.answer), content),
+            temperature=TEMPERATURE,
+            max_tokens=self._config.max_tokens,
             attempts=attempts,
         )
-
-    def _digest(self, utterance: Utterance, answer: Answer) -> str:
-        asked = rubric.messages(utterance, answer)
-        whole = json.dumps([self._config.model, rubric.rubric_digest(), asked])
-        return hashlib.sha256(whole.encode()).hexdigest()
+        if self._kept is not None:
+            await asyncio.to_thread(self._kept.put, question.key, content)
+        return verdict
 
 
 _PROBE = Utterance(

@@ -27,6 +27,7 @@ from cogaudio_rl.errors import RunError
 from cogaudio_rl.objectives import get_objective
 from cogaudio_rl.objectives.advantage import group_advantages
 from cogaudio_rl.ports import Ports, RolloutPorts
+from cogaudio_rl.rewards.alarms import alarm_metrics
 from cogaudio_rl.rollout_file import Scores
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.publish import Published, publish
@@ -196,7 +197,8 @@ async def learn(
     step, timer = batch.step, Timer()
     samples, dropped = to_samples(batch.groups_P, batch.scores_PG, config, newest=published.version)
     metrics = reward_metrics(batch.groups_P, batch.scores_PG) | dropped
-    metrics |= staleness(samples, published.version)
+    metrics |= staleness(samples, published.version) | await ports.judge.spent()
+    metrics |= alarm_metrics(batch.groups_P, batch.scores_PG)
     mix.observe(metrics)
     _check_judge(metrics, config.max_unscored_share)
     if samples:

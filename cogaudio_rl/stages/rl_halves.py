@@ -34,7 +34,7 @@ async def rollouts_only(
     for step in range(1, config.steps + 1):
         prompts_P = mix.prompts(stream.next(config.utterances_per_step), step)
         batch = await collect(ports, step, prompts_P, stream.state(), config, seed)
-        metrics = reward_metrics(batch.groups_P, batch.scores_PG)
+        metrics = reward_metrics(batch.groups_P, batch.scores_PG) | await ports.judge.spent()
         mix.observe(metrics)
         hooks.log(step, metrics | dict(batch.seconds))
         hooks.rollouts(step, batch.groups_P, batch.scores_PG)

@@ -13,6 +13,7 @@ from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.errors import WorkerDied
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
+from cogaudio_rl.rewards.alarms import alarms
 from cogaudio_rl.rl_checkpoints import RlCheckpoints
 from cogaudio_rl.rollout_file import write_rollouts
 from cogaudio_rl.run_folder import RunFolder
@@ -93,11 +94,16 @@ class Stage3:
     def _hooks(self, steps: int, stage: str = "stage3") -> Iterator[RlHooks]:
         """What the loop does at its marks, in this run's folder and before the user's eyes."""
         checkpoints = self._run.rl_checkpoints(keep=self._config.rl.keep_checkpoints)
+        rung: set[str] = set()
         with self._console.steps(stage) as show:
 
             def log(step: int, values: Mapping[str, float]) -> None:
                 self._metrics.log(stage, step, values)
                 show(step, steps, values)
+                for name, sentence in alarms(values, self._config.rl.alarms).items():
+                    if name not in rung:
+                        self._console.note(f"step {step}: {sentence}", warn=True)
+                    rung.add(name)
 
             def ready(readiness: Readiness) -> None:
                 self._console.note(readiness.line(), warn=not readiness.ready)

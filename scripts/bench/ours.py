@@ -29,6 +29,9 @@ class Lottery:
     async def score(self, groups_P: Sequence[Group]) -> list[list[Score | Unscored]]:
         return [[Score(reward=lottery(r.token_ids)) for r in g.rollouts] for g in groups_P]
 
+    async def spent(self) -> dict[str, float]:
+        return {}
+
 
 class SlowJudge:
     """Judges one group at a time; a whole step takes ``seconds``, whoever waits for it."""
@@ -43,6 +46,9 @@ class SlowJudge:
             async with self._turn:
                 await asyncio.sleep(self.seconds * len(groups_P) / self._groups)
         return await self._judge.score(groups_P)
+
+    async def spent(self) -> dict[str, float]:
+        return await self._judge.spent()
 
 
 class _Enough(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from replies import direct, group_of, said
@@ -30,7 +31,7 @@ GROUPS = [
 
 
 class _Method:
-    def __init__(self, call: Callable[[Sequence[Group]], Awaitable[Verdicts]]) -> None:
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
         self.remote = call
 
 
@@ -39,13 +40,16 @@ class NearHandle:
 
     def __init__(self, worker: JudgeWorker, delay_s: float = 0.0) -> None:
         self.asked = 0
-        self.score = _Method(self._score)
+        self.score, self.spent = _Method(self._score), _Method(self._spent)
         self._worker, self._delay_s = worker, delay_s
 
     async def _score(self, groups_P: Sequence[Group]) -> Verdicts:
         self.asked += len(groups_P)
         await asyncio.sleep(self._delay_s)
         return await self._worker.score(groups_P)
+
+    async def _spent(self) -> dict[str, float]:
+        return {"judge/requests": float(self.asked)} | await self._worker.spent()
 
 
 def worker() -> JudgeWorker:
@@ -59,6 +63,13 @@ async def test_any_number_of_workers_gives_the_same_verdicts(count: int) -> None
     assert await pool.score(GROUPS) == await EmbeddedJudge(RewardConfig()).score(GROUPS)
     assert sum(handle.asked for handle in handles) == len(GROUPS)
     assert max(h.asked for h in handles) - min(h.asked for h in handles) <= 1
+
+
+async def test_counts_of_all_workers_add_up() -> None:
+    handles = [NearHandle(worker()) for _ in range(3)]
+    pool = JudgePool(ClusterConfig(), [partial(lambda h: h, h) for h in handles])
+    await pool.score(GROUPS)
+    assert await pool.spent() == {"judge/requests": len(GROUPS)}
 
 
 async def test_nothing_to_judge() -> None:

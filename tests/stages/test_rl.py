@@ -103,6 +103,16 @@ async def test_unscored_rollouts_drop_out_and_are_counted(tmp_path: Path) -> Non
     assert "policy/skill" in log.steps[1]
 
 
+async def test_what_judging_took_and_what_rings_alarms_is_logged(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    await run(log)
+    for step in log.steps.values():
+        assert step["judge/requests"] == 1.0
+        # The good reply has three pairs of words, the bad one none; prompt A's do not parse.
+        good = step["reward/direct/mean"] * CONFIG.utterances_per_step * CONFIG.group_size
+        assert step["alarm/distinct_2"] == pytest.approx(1 / good)
+
+
 async def test_a_judge_that_leaves_too_much_unscored_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="left 50% of a step unscored"):
         await run(Log(tmp_path), judge=TasteJudge(silent_every=2))

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cogaudio_rl import prompts
-from cogaudio_rl.config import parse
+from cogaudio_rl.config import EndpointConfig, parse
 from cogaudio_rl.data.audio import read_audio
 from cogaudio_rl.data.lime import quality
 from cogaudio_rl.data.lime.card import Card, Tally, acceptance, write_card
@@ -31,7 +31,7 @@ RECIPE = "recipe.yaml"
 SPLITS = ("train", "test")
 _PROMPTS = ("write", "ambiguity", "annotate")
 _WHEREABOUTS = {
-    "author": ("base_url", "api_key_env", "concurrency", "timeout_s", "max_attempts"),
+    "author": tuple(EndpointConfig.model_fields.keys() - {"model"}),
     "speaker": ("model_dir", "gpus"),
 }
 _SAMPLE = 3_000
