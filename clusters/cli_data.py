@@ -142,6 +142,30 @@ def build(
     build_corpus(wanted, out, workers=workers, address=address)
 
 
+class Language(StrEnum):
+    """What conflict sentences are written in."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+@lime_app.command("conflict")
+@reports
+def conflict(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    language: Annotated[Language, typer.Option(help="Of the sentences.")] = Language.EN,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """A test set where words and voice disagree: sentences that name a feeling, said in every other.
+
+    Each is also said in its own: `text_id` tells what the words name, `emotion` what the voice says. In
+    voices of the test split; for tests alone, nothing should be trained on it.
+    """
+    from clusters.lime import build_conflict_set
+
+    build_conflict_set(out, language=language.value, seed=seed)
+
+
 @lime_app.command("mini")
 @reports
 def mini(

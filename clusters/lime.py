@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clusters.backend import connect
 from cogaudio_rl.console import Console
+from cogaudio_rl.data.lime.conflict import build_conflict, lexical_emotion
 from cogaudio_rl.data.lime.factory import is_made, sweep_drafts
 from cogaudio_rl.data.lime.finish import Finished, claim, finish
 from cogaudio_rl.data.lime.plan import part
@@ -46,6 +47,16 @@ def build_corpus(
                 f"{clue} alone tells some of the emotion ({told}); see the card", warn=True
             )
     return done
+
+
+def build_conflict_set(out: Path, *, language: str, seed: int) -> None:
+    """``conflict.jsonl`` and its sounds in ``out``."""
+    console = Console()
+    console.stage("conflict: sentences whose words name a feeling, said in every emotion")
+    with console.progress("utterances") as advance:
+        made = build_conflict(out, language=language, seed=seed, progress=advance)
+    agree = sum(lexical_emotion(u) == u.emotion for u in made)
+    console.note(f"{len(made)} utterances: {agree} consistent, {len(made) - agree} in conflict")
 
 
 def _make(
