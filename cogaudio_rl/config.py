@@ -186,9 +186,9 @@ class RouteScale(Strict):
 class AlarmConfig(Strict):
     """Which of the log's ``alarm/`` figures are said aloud, once each; None: not this one."""
 
-    max_length_correlation: Share | None = 0.75
+    max_length_correlation: Share | None = 0.85
     """Of reward and length, within a route, whichever its sign. Deep replies are longer than others by
-    nature: 0.1 to 0.6 in a sound quickstart."""
+    nature: 0.1 to 0.8 in a sound quickstart."""
     min_distinct_2: Share | None = 0.02
     """Share of distinct word pairs among a step's replies."""
     max_self_similarity: Share | None = 0.8

@@ -27,12 +27,12 @@ from typing import Any
 
 from aiohttp import web
 
+from actors.judge import JudgeWorker
 from cogaudio_rl import eips
 from cogaudio_rl.config import JudgeConfig, RewardConfig
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.rewards.canaries import max_score, try_canaries, write_canaries
 from cogaudio_rl.rewards.judge import EmbeddedJudge
-from cogaudio_rl.rewards.llm import LlmJudge
 from cogaudio_rl.rewards.ranking import rank_families
 from cogaudio_rl.types import (
     LIME_EMOTIONS,
@@ -232,7 +232,7 @@ async def judged(
         max_attempts=attempts,
         cache=folder,
     )
-    judge, groups = LlmJudge(config, RewardConfig()), rollouts()
+    judge, groups = JudgeWorker(config, RewardConfig()), rollouts()
     # The client imports what it needs at its first use; kept verdicts are not asked for, so this
     # question is another one.
     await judge.score([group_of(groups[0].prompt.utterance, ["Before the start."])])
