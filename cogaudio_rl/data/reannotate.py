@@ -24,7 +24,7 @@ from cogaudio_rl.data.lime.words import LANGUAGES
 from cogaudio_rl.data.lime.write import Refused
 from cogaudio_rl.data.manifest import iter_manifest, write_manifest
 from cogaudio_rl.endpoint import ChatEndpoint
-from cogaudio_rl.errors import DataError
+from cogaudio_rl.errors import DataError, RunError
 from cogaudio_rl.types import Utterance
 
 ANSWERS = "answers"
@@ -65,7 +65,7 @@ def annotate_manifest(
 
     Answers are kept in ``out``: the same command again pays for none twice. Utterances that have an
     annotation keep it. Raises DataError for a bad manifest, a missing ``splits.json``, or one that
-    lacks the split.
+    lacks the split, and RunError where the endpoint could not be asked: nothing is rejected for that.
     """
     side = _sides(manifest.with_name("splits.json"), recipe.split)
     total = sum(1 for _ in iter_manifest(manifest))
@@ -136,6 +136,12 @@ async def _ask(utterance: Utterance, annotator: Annotator) -> tuple[Utterance, t
         language=utterance.language,
     )
     annotation, refused = await annotator.annotate(sentence, utterance.emotion, nth=0)
+    for one in refused:
+        if one.outage:
+            raise RunError(
+                f"{one.what}: {one.reasons[0]}; mend the endpoint and give the same command again, "
+                "answers that came are kept"
+            )
     why = () if annotation is not None else _reasons(refused)
     return replace(utterance, annotation=annotation), why
 

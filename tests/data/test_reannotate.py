@@ -15,7 +15,7 @@ from clusters.cli import app
 from cogaudio_rl.config import parse
 from cogaudio_rl.data.manifest import read_manifest, write_manifest
 from cogaudio_rl.data.reannotate import AnnotateRecipe, annotate_manifest
-from cogaudio_rl.errors import ConfigError, DataError
+from cogaudio_rl.errors import ConfigError, DataError, RunError
 
 WORDS = ("The meeting was moved.", "The bus comes at nine.", "Somebody rang at the door.")
 
@@ -118,6 +118,15 @@ def test_what_cannot_be_annotated_is_listed_and_what_is_stays(
     assert "no annotator for language 'de'" in (tmp_path / "out" / "rejected.jsonl").read_text()
     (kept,) = read_manifest(tmp_path / "out" / "test.jsonl")
     assert kept.annotation == done_before.annotation
+
+
+def test_an_outage_rejects_nothing(endpoint: Endpoint, manifest: Path, tmp_path: Path) -> None:
+    answers, endpoint.script = endpoint.script, lambda _: (401, {}, b"{}")
+    with pytest.raises(RunError, match="no answer: HTTP 401.*mend the endpoint"):
+        annotate_manifest(manifest, tmp_path / "out", recipe(endpoint))
+    assert not (tmp_path / "out" / "train.jsonl").exists()
+    endpoint.script = answers
+    assert annotate_manifest(manifest, tmp_path / "out", recipe(endpoint)).rejected == 1
 
 
 def test_bad_input_is_one_line(endpoint: Endpoint, manifest: Path, tmp_path: Path) -> None:
