@@ -122,7 +122,7 @@ def test_what_cannot_be_annotated_is_listed_and_what_is_stays(
 
 def test_an_outage_rejects_nothing(endpoint: Endpoint, manifest: Path, tmp_path: Path) -> None:
     answers, endpoint.script = endpoint.script, lambda _: (401, {}, b"{}")
-    with pytest.raises(RunError, match="no answer: HTTP 401.*mend the endpoint"):
+    with pytest.raises(RunError, match=r"no answer: HTTP 401.*mend the endpoint"):
         annotate_manifest(manifest, tmp_path / "out", recipe(endpoint))
     assert not (tmp_path / "out" / "train.jsonl").exists()
     endpoint.script = answers
