@@ -1,0 +1,52 @@
+"""One test set as the evaluation sees it, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cogaudio_rl.eval.metrics import Estimate
+from cogaudio_rl.eval.result import ModelResult
+from cogaudio_rl.types import Utterance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A test set of single utterances, each with one emotion."""
+
+    name: str
+    """As ``--suite`` calls it."""
+    about: str
+    """One sentence for whoever reads the report: what it is, and who was held out."""
+    utterances: tuple[Utterance, ...]
+    labels: tuple[str, ...]
+    """What the model chooses among."""
+    lexical: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Utterance id → the emotion that the *words* name, where that is known."""
+    train: Sequence[Utterance] = ()
+    """Of the same kind by other speakers: what a classical classifier learns from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classical:
+    """Acoustic statistics and a support vector machine on the same test set."""
+
+    trained_on: int
+    """Utterances it learnt from."""
+    answers: tuple[str, ...]
+    """One label per utterance."""
+    estimates: Mapping[str, Estimate]
+    """``emotion_accuracy``, ``emotion_uar``, ``emotion_macro_f1`` and, where the words are known to
+    tell something, ``conflict_accuracy`` and ``consistent_accuracy``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteResult:
+    """What one test set showed of every model; ``models`` is empty where it was not run."""
+
+    name: str
+    about: str
+    models: Mapping[str, ModelResult] = field(default_factory=dict[str, ModelResult])
+    classical: Classical | None = None
+    not_run: str | None = None
+    """Why it was not run."""
