@@ -361,6 +361,10 @@ class EvalConfig(Strict):
     bootstrap_samples: Positive = 2_000
     silence_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Silence has one fixed length: its duration would otherwise leak the pace of speech."""
+    timed_utterances: Annotated[int, Field(ge=0)] = 6
+    """Asked one at a time on both routes, for the time that a user waits."""
+    swap_families: Annotated[int, Field(ge=0)] = 40
+    """Lexical families whose replies are scored for each other's emotions too."""
 
 
 class ClusterConfig(Strict):

@@ -57,10 +57,15 @@ class FakeSampler:
 
 
 class FakeScorer:
-    """Reads its verdict off the reply: ``"sad 3: …"`` is a 3 and fits sadness; else 1, neutral."""
+    """Reads its verdict off the reply: ``"sad 3: …"`` is a 3 for sadness; else 1, and neutral."""
 
-    def score(self, utterance: Utterance, reply: str) -> int:
-        return int(reply.split()[1].rstrip(":")) if _is_verdict(reply) else 1
+    async def score(self, asked: Sequence[tuple[Utterance, str]]) -> list[float | None]:
+        return [
+            float(reply.split()[1].rstrip(":"))
+            if _is_verdict(reply) and reply.split()[0] == utterance.emotion
+            else 1.0
+            for utterance, reply in asked
+        ]
 
     def emotion_of(self, utterance: Utterance, reply: str) -> str:
         return reply.split()[0] if _is_verdict(reply) else "neutral"

@@ -11,8 +11,9 @@ import numpy as np
 from cogaudio_rl import eips
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
 from cogaudio_rl.data.lime import author
+from cogaudio_rl.eval.estimates import estimate_rows
 from cogaudio_rl.eval.result import Answer, ModelResult, Row
-from cogaudio_rl.eval.run import estimate_rows, modes, reply_of
+from cogaudio_rl.eval.run import modes, reply_of
 from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.seeding import rng_for
@@ -107,7 +108,7 @@ def _result(name: str, clips: dict[str, str], families: int) -> ModelResult:
     return ModelResult(
         labels=LIME_EMOTIONS,
         rows=rows,
-        estimates=estimate_rows(rows, samples=500, seed=0),
+        estimates=estimate_rows(rows, LIME_EMOTIONS, samples=500, seed=0),
         bootstrap_samples=500,
     )
 
@@ -132,9 +133,13 @@ def _row(
         emotion=emotion,
         intensity="mid",
         speaker=speaker,
+        language="en",
+        lexical=None,
         audio_path=clip,
         chosen=chosen,
         chosen_silenced="neutral",
+        chosen_read="neutral",
+        again=_answer(name, sentence, emotion, chosen, False, rng).reply,
         answers={
             key: _answer(name, sentence, emotion, chosen, key.startswith("explicit"), rng)
             for key, _, _ in modes(1.0)
@@ -168,4 +173,5 @@ def _answer(
         failure=str(parsed) if isinstance(parsed, eips.ParseFailure) else None,
         empathy=1 if name == "base" else depth if right else 1 + (depth == 2),
         reply_emotion=heard,
+        tokens=len(text.split()),
     )

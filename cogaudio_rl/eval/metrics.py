@@ -54,13 +54,14 @@ def paired_difference(
 ) -> Estimate:
     """Mean of ``ours − theirs`` over the same units in the same order, with its interval.
 
-    Pairing takes out what both share (a hard sentence, an unclear voice). Raises ValueError when
-    the lengths differ: then these are not the same units.
+    Pairing takes out what both share (a hard sentence, an unclear voice). A pair with a NaN, a unit
+    that one of them has no number for, drops out. Raises ValueError when the lengths differ: then
+    these are not the same units.
     """
     if len(ours) != len(theirs):
         raise ValueError(f"paired values must be of one length, got {len(ours)} and {len(theirs)}")
     differences = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
-    return mean_estimate(differences, samples=samples, seed=seed)
+    return mean_estimate(differences[~np.isnan(differences)], samples=samples, seed=seed)
 
 
 def confusion_matrix(
@@ -120,10 +121,11 @@ def response_divergence(
 
 
 def mean_by(keys: Sequence[str], values: Sequence[float]) -> Mapping[str, tuple[float, int]]:
-    """Mean and count of ``values`` for each distinct key, keys in sorted order."""
+    """Mean and count of ``values`` for each distinct key, keys in sorted order; NaN is no value."""
     groups: dict[str, list[float]] = defaultdict(list)
     for key, value in zip(keys, values, strict=True):
-        groups[key].append(value)
+        if not math.isnan(value):
+            groups[key].append(value)
     return {k: (sum(groups[k]) / len(groups[k]), len(groups[k])) for k in sorted(groups)}
 
 

@@ -24,10 +24,12 @@ class Answer:
     """The emotion of a well-formed chain; None when it does not parse or the route is direct."""
     failure: str | None
     """Why the text does not parse, None when it does."""
-    empathy: int
-    """1–4 from the test scorer."""
-    reply_emotion: str
-    """The emotion the test scorer hears in the reply."""
+    empathy: float | None
+    """1–4 by the rubric; None where the scorer had no verdict."""
+    reply_emotion: str | None
+    """The emotion the scorer hears in the reply; None where it names none."""
+    tokens: int
+    """How many were generated; 0 where nobody says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +42,32 @@ class Row:
     emotion: str
     intensity: str
     speaker: str
+    language: str
     audio_path: str
+    lexical: str | None
+    """The emotion that the *words* name, where that is known."""
     chosen: str
     """Emotion by constrained choice."""
     chosen_silenced: str
     """The same when the sound is replaced by silence of one fixed length."""
+    chosen_read: str
+    """The same when the words are read in the place of the sound."""
     answers: Mapping[str, Answer]
+    again: str
+    """Another direct reply to the same sound, drawn as ``direct_t1`` was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """One greedy answer that nothing else was generated beside."""
+
+    route: str
+    tokens: int
+    seconds: float
+
+
+Swap = tuple[tuple[tuple[float | None, ...], ...], ...]
+"""[family, emotion e, emotion r]: how well the reply made for r suits e, on the rubric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +78,8 @@ class ModelResult:
     rows: tuple[Row, ...]
     estimates: Mapping[str, Estimate]
     bootstrap_samples: int
+    timings: tuple[Timing, ...] = ()
+    swap: Swap = ()
 
 
 def save_result(result: ModelResult, path: Path) -> None:
@@ -81,4 +105,6 @@ def load_result(path: Path) -> ModelResult:
             for name, e in raw["estimates"].items()
         },
         bootstrap_samples=raw["bootstrap_samples"],
+        timings=tuple(Timing(**timing) for timing in raw["timings"]),
+        swap=tuple(tuple(map(tuple, family)) for family in raw["swap"]),
     )

@@ -1,7 +1,7 @@
 """Evaluation of one model: ask every test utterance both ways, keep every answer, then count.
 
-    utterances ─► greedy and temperature 1, both routes ─► test scorer ─► rows ─► estimates
-               └► constrained choice, heard and silenced ──────────────────┘
+    utterances ─► greedy and temperature 1, both routes ─► scorer ─► rows ─► estimates
+               └► constrained choice: heard, silenced, read ────────┘
 
 Rows are kept so that two models can be compared on the same utterances. The emotion is read twice:
 as written (what does not parse is wrong) and by constrained choice among the labels (so that a
@@ -11,37 +11,31 @@ model is not at 0 merely for want of format).
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Protocol
+from types import MappingProxyType
 
 from cogaudio_rl import eips
 from cogaudio_rl.config import EvalConfig
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.eval.metrics import Estimate, mean_estimate, response_divergence
-from cogaudio_rl.eval.result import Answer, ModelResult, Row
+from cogaudio_rl.eval.estimates import (
+    estimate_rows,
+    estimate_swap,
+    estimate_timings,
+    whole_families,
+)
+from cogaudio_rl.eval.result import Answer, ModelResult, Row, Swap, Timing
+from cogaudio_rl.eval.scoring import Scorer
 from cogaudio_rl.ports import Sampler
 from cogaudio_rl.seeding import rng_for, seed_for
-from cogaudio_rl.types import AudioRef, Prompt, Route, Utterance
+from cogaudio_rl.types import AudioRef, Prompt, Rollout, Route, Utterance
 
 PROMPTS_AT_ONCE = 128
 """Prompts handed to the sampler between two reports of progress."""
 
 Progress = Callable[[int, int], None]
 """Called with prompts done so far and prompts in all, over the whole evaluation."""
-
-
-class Scorer(Protocol):
-    """The scorer of the test: other references and features than the scorer of the reward."""
-
-    def score(self, utterance: Utterance, reply: str) -> int:
-        """Empathy of the reply to this utterance, 1–4 by the rubric."""
-        ...
-
-    def emotion_of(self, utterance: Utterance, reply: str) -> str:
-        """The emotion of this sentence that the reply fits best."""
-        ...
 
 
 def modes(temperature: float) -> tuple[tuple[str, Route, float], ...]:
@@ -90,9 +84,13 @@ async def evaluate(
     silence: AudioRef,
     seed: int,
     progress: Progress,
+    lexical: Mapping[str, str] = MappingProxyType({}),
+    clock: Sampler | None = None,
 ) -> ModelResult:
     """Evaluate whatever policy the sampler holds. ``silence`` is one clip of fixed length.
 
+    ``lexical`` says which emotion the words of an utterance (by id) name. ``clock`` is the sampler that
+    times are taken with, where ``sampler`` may answer from memory.
     Raises DataError when there are no utterances or one carries an emotion outside ``labels``.
     """
     chosen_ones = select_utterances(utterances, config.max_utterances, seed=seed)
@@ -105,61 +103,43 @@ async def evaluate(
     # Another id as well as other sound: an engine may cache what it encoded under the prompt's id.
     silenced = [replace(u, id=f"{u.id}#silenced", audio=silence) for u in chosen_ones]
     unheard = await asking.choose(silenced)
+    read = await asking.choose([replace(u, id=f"{u.id}#read", audio=None) for u in chosen_ones])
     answers = {
         key: await asking.answers(key, route, temperature)
         for key, route, temperature in modes(config.temperature)
     }
     rows = tuple(
-        _row(u, heard[i], unheard[i], {key: column[i] for key, column in answers.items()})
+        Row(
+            utterance_id=u.id,
+            text_id=u.text_id,
+            transcript=u.transcript,
+            emotion=u.emotion,
+            intensity=u.intensity,
+            speaker=u.speaker,
+            language=u.language,
+            audio_path=u.audio.path if u.audio else "",
+            lexical=lexical.get(u.id),
+            chosen=heard[i],
+            chosen_silenced=unheard[i],
+            chosen_read=read[i],
+            answers={key: column[i][0] for key, column in answers.items()},
+            again=answers["direct_t1"][i][1].reply,
+        )
         for i, u in enumerate(chosen_ones)
     )
+    timings = await _timings(clock or sampler, chosen_ones[: config.timed_utterances], seed)
+    swap = await _swap(scorer, chosen_ones, rows, config.swap_families)
+    samples = config.bootstrap_samples
     return ModelResult(
         labels=tuple(labels),
         rows=rows,
-        estimates=estimate_rows(rows, samples=config.bootstrap_samples, seed=seed),
-        bootstrap_samples=config.bootstrap_samples,
+        estimates=estimate_rows(rows, labels, samples=samples, seed=seed)
+        | estimate_timings(timings, samples=samples, seed=seed)
+        | estimate_swap(swap, samples=samples, seed=seed),
+        bootstrap_samples=samples,
+        timings=timings,
+        swap=swap,
     )
-
-
-def estimate_rows(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Estimate]:
-    """Every metric of one model with its interval."""
-
-    def divergence(mode: str) -> Estimate:
-        return response_divergence(
-            [r.text_id for r in rows],
-            [r.emotion for r in rows],
-            [r.answers[mode].reply for r in rows],
-            samples=samples,
-            seed=seed,
-        )
-
-    mean = partial(mean_estimate, samples=samples, seed=seed)
-    written = [r.answers["explicit"] for r in rows if r.answers["explicit"].emotion is not None]
-    return {metric: mean(row_values(rows, metric)) for metric in ROW_METRICS} | {
-        "thought_reply_agreement": mean([a.emotion == a.reply_emotion for a in written]),
-        "response_divergence": divergence("direct"),
-        "response_divergence_explicit": divergence("explicit"),
-    }
-
-
-ROW_METRICS: Mapping[str, Callable[[Row], float]] = {
-    "emotion_accuracy": lambda r: r.chosen == r.emotion,
-    "emotion_accuracy_as_written": lambda r: r.answers["explicit"].emotion == r.emotion,
-    "emotion_accuracy_as_written_t1": lambda r: r.answers["explicit_t1"].emotion == r.emotion,
-    "emotion_accuracy_silenced": lambda r: r.chosen_silenced == r.emotion,
-    "format_validity": lambda r: r.answers["explicit"].failure is None,
-    "format_validity_t1": lambda r: r.answers["explicit_t1"].failure is None,
-    "empathy_direct": lambda r: r.answers["direct"].empathy,
-    "empathy_explicit": lambda r: r.answers["explicit"].empathy,
-    "empathy_direct_t1": lambda r: r.answers["direct_t1"].empathy,
-    "empathy_explicit_t1": lambda r: r.answers["explicit_t1"].empathy,
-}
-"""Metrics that are one number per utterance, so that models can be compared pair by pair."""
-
-
-def row_values(rows: Sequence[Row], metric: str) -> list[float]:
-    """One number per row for a metric of :data:`ROW_METRICS`."""
-    return [float(ROW_METRICS[metric](row)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +155,9 @@ class _Asking:
     parts_done: list[int] = field(default_factory=list[int])
 
     def _advance(self, prompts: int) -> None:
-        """Every utterance is asked six times: chosen twice, answered twice through each route."""
+        """Every utterance is asked seven times: chosen thrice, answered twice on each route."""
         self.parts_done.append(prompts)
-        self.progress(sum(self.parts_done), 6 * len(self.utterances))
+        self.progress(sum(self.parts_done), 7 * len(self.utterances))
 
     async def choose(self, utterances: Sequence[Utterance]) -> list[str]:
         """The label each utterance's emotion is most probably named by."""
@@ -190,46 +170,70 @@ class _Asking:
             self._advance(len(part))
         return [option.strip() for option in found]
 
-    async def answers(self, key: str, route: Route, temperature: float) -> list[Answer]:
-        """One scored answer per utterance."""
+    async def answers(self, key: str, route: Route, temperature: float) -> list[list[Answer]]:
+        """Scored answers for each utterance: two where they are drawn on the direct route."""
         prompts = [Prompt(utterance=u, route=route) for u in self.utterances]
-        found: list[Answer] = []
+        drawn_twice = temperature > 0 and route is Route.DIRECT
+        found: list[list[Answer]] = []
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             groups = await self.sampler.sample(
                 prompts[start : start + PROMPTS_AT_ONCE],
-                n=1,
+                n=2 if drawn_twice else 1,
                 temperature=temperature,
                 seed=seed_for(self.seed, "eval", key),
             )
-            found += [self._answer(g.prompt.utterance, route, g.rollouts[0].text) for g in groups]
+            asked = [
+                (g.prompt.utterance, reply_of(rollout.text))
+                for g in groups
+                for rollout in g.rollouts
+            ]
+            scores = iter(await self.scorer.score(asked))
+            found += [[self._answer(g.prompt, r, next(scores)) for r in g.rollouts] for g in groups]
             self._advance(len(groups))
         return found
 
-    def _answer(self, utterance: Utterance, route: Route, text: str) -> Answer:
-        parsed = eips.parse(text) if route is Route.EXPLICIT else eips.parse_direct(text)
+    def _answer(self, prompt: Prompt, rollout: Rollout, empathy: float | None) -> Answer:
+        text, explicit = rollout.text, prompt.route is Route.EXPLICIT
+        parsed = eips.parse(text) if explicit else eips.parse_direct(text)
         reply = reply_of(text)
         return Answer(
             text=text,
             reply=reply,
             emotion=None if isinstance(parsed, str) else parsed.emotion,
             failure=str(parsed) if isinstance(parsed, eips.ParseFailure) else None,
-            empathy=self.scorer.score(utterance, reply),
-            reply_emotion=self.scorer.emotion_of(utterance, reply),
+            empathy=empathy,
+            reply_emotion=self.scorer.emotion_of(prompt.utterance, reply),
+            tokens=len(rollout.token_ids),
         )
 
 
-def _row(
-    utterance: Utterance, chosen: str, chosen_silenced: str, answers: Mapping[str, Answer]
-) -> Row:
-    return Row(
-        utterance_id=utterance.id,
-        text_id=utterance.text_id,
-        transcript=utterance.transcript,
-        emotion=utterance.emotion,
-        intensity=utterance.intensity,
-        speaker=utterance.speaker,
-        audio_path=utterance.audio.path if utterance.audio else "",
-        chosen=chosen,
-        chosen_silenced=chosen_silenced,
-        answers=answers,
-    )
+async def _timings(
+    sampler: Sampler, utterances: Sequence[Utterance], seed: int
+) -> tuple[Timing, ...]:
+    """Greedy answers one at a time, as one user would wait for them."""
+    found: list[Timing] = []
+    for utterance in utterances:
+        for route in Route:
+            started = time.perf_counter()
+            prompt = Prompt(utterance=utterance, route=route)
+            (group,) = await sampler.sample([prompt], n=1, temperature=0.0, seed=seed)
+            seconds = time.perf_counter() - started
+            tokens = len(group.rollouts[0].token_ids)
+            found.append(Timing(route=route, tokens=tokens, seconds=seconds))
+    return tuple(found)
+
+
+async def _swap(
+    scorer: Scorer, utterances: Sequence[Utterance], rows: Sequence[Row], families: int
+) -> Swap:
+    """Every direct reply of a family before every emotion of it; see :func:`response_swap`."""
+    by_id = {u.id: u for u in utterances}
+    chosen = whole_families(rows)[:families]
+    asked = [
+        (by_id[suits.utterance_id], made.answers["direct"].reply)
+        for family in chosen
+        for suits in family
+        for made in family
+    ]
+    scores = iter(await scorer.score(asked))
+    return tuple(tuple(tuple(next(scores) for _ in f) for _ in f) for f in chosen)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cogaudio_rl import prompts
+from cogaudio_rl.eval.estimates import ROW_METRICS, row_values
 from cogaudio_rl.eval.metrics import Estimate, confusion_matrix, mean_by, paired_difference
 from cogaudio_rl.eval.result import ModelResult
-from cogaudio_rl.eval.run import ROW_METRICS, row_values
 
 Results = Mapping[str, ModelResult]
 

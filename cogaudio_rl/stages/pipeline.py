@@ -28,8 +28,9 @@ from cogaudio_rl.eval.console import print_table
 from cogaudio_rl.eval.judge_trial import stand_trial
 from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
-from cogaudio_rl.eval.run import Scorer, evaluate
-from cogaudio_rl.eval.scorer import TestScorer, check_scorable
+from cogaudio_rl.eval.run import evaluate
+from cogaudio_rl.eval.scorer import check_scorable
+from cogaudio_rl.eval.scoring import EmbeddedScorer, Scorer
 from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
@@ -159,7 +160,7 @@ class Pipeline:
     def evaluate(self, models: Mapping[str, Path | None]) -> dict[str, ModelResult]:
         """Measure each model (name → adapter folder, None for the base) on the test split."""
         self.console.stage("evaluation on the held-out split, by a scorer that RL never met")
-        names, silence, scorer = labels(self.splits), self._silence(), TestScorer()
+        names, silence, scorer = labels(self.splits), self._silence(), EmbeddedScorer()
         results: dict[str, ModelResult] = {}
         for name, folder in models.items():
             kept = self.run.path / "eval" / f"{name}.json"

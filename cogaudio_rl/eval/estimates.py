@@ -1,0 +1,221 @@
+"""From rows to numbers: every metric of one model on one test set, each with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from cogaudio_rl.eval import dominance
+from cogaudio_rl.eval.metrics import Estimate, mean_estimate, response_divergence
+from cogaudio_rl.eval.result import Row, Swap, Timing
+from cogaudio_rl.seeding import rng_for
+from cogaudio_rl.types import Route
+
+
+def _empathy(mode: str) -> Callable[[Row], float]:
+    def of(row: Row) -> float:
+        found = row.answers[mode].empathy
+        return math.nan if found is None else found
+
+    return of
+
+
+ROW_METRICS: Mapping[str, Callable[[Row], float]] = {
+    "emotion_accuracy": lambda r: r.chosen == r.emotion,
+    "emotion_accuracy_as_written": lambda r: r.answers["explicit"].emotion == r.emotion,
+    "emotion_accuracy_as_written_t1": lambda r: r.answers["explicit_t1"].emotion == r.emotion,
+    "emotion_accuracy_silenced": lambda r: r.chosen_silenced == r.emotion,
+    "emotion_accuracy_text_only": lambda r: r.chosen_read == r.emotion,
+    "format_validity": lambda r: r.answers["explicit"].failure is None,
+    "format_validity_t1": lambda r: r.answers["explicit_t1"].failure is None,
+    "empathy_direct": _empathy("direct"),
+    "empathy_explicit": _empathy("explicit"),
+    "empathy_direct_t1": _empathy("direct_t1"),
+    "empathy_explicit_t1": _empathy("explicit_t1"),
+}
+"""Metrics that are one number per utterance, so that models can be compared pair by pair; NaN where
+there is none."""
+
+
+def row_values(rows: Sequence[Row], metric: str) -> list[float]:
+    """One number per row for a metric of :data:`ROW_METRICS`."""
+    return [float(ROW_METRICS[metric](row)) for row in rows]
+
+
+def known(values: Sequence[float]) -> list[float]:
+    """Without those that are NaN."""
+    return [value for value in values if not math.isnan(value)]
+
+
+def estimate_rows(
+    rows: Sequence[Row], labels: Sequence[str], *, samples: int, seed: int
+) -> dict[str, Estimate]:
+    """Every metric that rows alone give. The unit is the utterance, for replies the lexical family."""
+    mean = partial(mean_estimate, samples=samples, seed=seed)
+    truth, chosen = [r.emotion for r in rows], [r.chosen for r in rows]
+    written = [r.answers["explicit"] for r in rows if r.answers["explicit"].emotion is not None]
+    told = [a.emotion == a.reply_emotion for a in written if a.reply_emotion is not None]
+    found = {metric: mean(known(row_values(rows, metric))) for metric in ROW_METRICS} | {
+        "emotion_uar": dominance.uar(truth, chosen, labels, samples=samples, seed=seed),
+        "emotion_macro_f1": dominance.macro_f1(truth, chosen, labels, samples=samples, seed=seed),
+        "thought_reply_agreement": mean(told),
+        **{f"tokens_{route}": mean(_tokens(rows, route)) for route in Route},
+    }
+    found |= _divergence(rows, samples=samples, seed=seed)
+    found |= _listening(rows, samples=samples, seed=seed)
+    return found | _conflict(rows, samples=samples, seed=seed)
+
+
+def estimate_timings(timings: Sequence[Timing], *, samples: int, seed: int) -> dict[str, Estimate]:
+    """``seconds_direct`` and ``seconds_explicit``: how long one user waits for a whole answer."""
+    return {
+        f"seconds_{route}": mean_estimate(
+            [t.seconds for t in timings if t.route == route], samples=samples, seed=seed
+        )
+        for route in Route
+    }
+
+
+def estimate_swap(swap: Swap, *, samples: int, seed: int) -> dict[str, Estimate]:
+    """``response_swap_accuracy`` and its chance level, 1/k; nothing where no family is whole."""
+    if not swap:
+        return {}
+    found = dominance.response_swap(
+        np.array(swap, dtype=np.float64),  # None becomes NaN
+        samples=samples,
+        seed=seed,
+    )
+    n = found.accuracy.n
+    chance = found.chance if n else math.nan
+    return {
+        "response_swap_accuracy": found.accuracy,
+        "response_swap_chance": Estimate(value=chance, lo=chance, hi=chance, n=n),
+    }
+
+
+def whole_families(rows: Sequence[Row]) -> list[list[Row]]:
+    """One row for each emotion of every family that has the most emotions, in one order of them."""
+    families: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        families.setdefault(row.text_id, {}).setdefault(row.emotion, row)
+    widest = max((tuple(sorted(f)) for f in families.values()), key=len, default=())
+    if len(widest) < 2:
+        return []
+    return [
+        [family[emotion] for emotion in widest]
+        for _, family in sorted(families.items())
+        if set(family) == set(widest)
+    ]
+
+
+def _tokens(rows: Sequence[Row], route: Route) -> list[float]:
+    """Greedy answers' lengths, where they are known."""
+    return [float(tokens) for r in rows if (tokens := r.answers[route].tokens)]
+
+
+def _divergence(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Estimate]:
+    text_ids, emotions = [r.text_id for r in rows], [r.emotion for r in rows]
+    greedy = {
+        f"response_divergence{suffix}": response_divergence(
+            text_ids,
+            emotions,
+            [r.answers[mode].reply for r in rows],
+            samples=samples,
+            seed=seed,
+        )
+        for mode, suffix in (("direct", ""), ("explicit", "_explicit"))
+    }
+    drawn = dominance.divergence_excess(
+        text_ids,
+        emotions,
+        [(r.answers["direct_t1"].reply, r.again) for r in rows],
+        samples=samples,
+        seed=seed,
+    )
+    return greedy | {
+        "divergence_across": drawn.across,
+        "divergence_resampling": drawn.resampling,
+        "divergence_excess": drawn.excess,
+    }
+
+
+def _listening(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Estimate]:
+    """What putting another sound in the place of the first does to the answer.
+
+    Prompts hold the sound and not its words, so what a model says of a clip is the same whoever's
+    words it stands for: the answers for exchanged clips are those that the clips got already.
+    """
+    truth, chosen = [r.emotion for r in rows], [r.chosen for r in rows]
+    found = {
+        "lexical_cue_gap": dominance.lexical_cue_gap(
+            truth, [r.chosen_read for r in rows], chosen, samples=samples, seed=seed
+        )
+    }
+    if other := _exchange(rows, seed, "mismatch", lambda a, b: a.text_id != b.text_id):
+        kept, donors = zip(*other, strict=True)
+        found["s_audio"] = dominance.s_audio(
+            [r.emotion for r in kept],
+            [r.chosen for r in kept],
+            [r.chosen_silenced for r in kept],
+            [d.chosen for d in donors],
+            samples=samples,
+            seed=seed,
+        )
+    same_words = _exchange(
+        rows, seed, "donor", lambda a, b: a.text_id == b.text_id and a.emotion != b.emotion
+    )
+    if same_words:
+        swap = dominance.donor_swap(
+            [donor.emotion for _, donor in same_words],
+            [donor.chosen for _, donor in same_words],
+            samples=samples,
+            seed=seed,
+        )
+        found |= {
+            "donor_follow": swap.follow,
+            "donor_chance": swap.chance,
+            "donor_above_chance": swap.above_chance,
+        }
+    return found
+
+
+def _exchange(
+    rows: Sequence[Row], seed: int, purpose: str, fits: Callable[[Row, Row], bool]
+) -> list[tuple[Row, Row]]:
+    """For each row a fitting one at random, where there is any."""
+    rng = rng_for(seed, "exchange", purpose)
+    found: list[tuple[Row, Row]] = []
+    for row in rows:
+        fitting = [other for other in rows if fits(row, other)]
+        if fitting:
+            found.append((row, fitting[int(rng.integers(len(fitting)))]))
+    return found
+
+
+def _conflict(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Estimate]:
+    """Where the words name an emotion: what becomes of the voice that says another."""
+    told = [r for r in rows if r.lexical is not None]
+    if not told:
+        return {}
+    split = dominance.conflict_split(
+        [r.emotion for r in told],
+        [r.lexical for r in told],
+        [r.chosen for r in told],
+        samples=samples,
+        seed=seed,
+    )
+    found = {
+        "conflict_accuracy": split.conflict,
+        "consistent_accuracy": split.consistent,
+        "conflict_gap": split.gap,
+        "lexical_label_rate": split.lexical_rate,
+    }
+    for route in Route:
+        for name, agrees in (("conflict", False), ("consistent", True)):
+            part = [r for r in told if (r.lexical == r.emotion) is agrees]
+            values = known(row_values(part, f"empathy_{route}"))
+            found[f"empathy_{route}_{name}"] = mean_estimate(values, samples=samples, seed=seed)
+    return found
