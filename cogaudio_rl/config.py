@@ -353,6 +353,28 @@ class JudgeConfig(EndpointConfig):
         return self.model_copy(update={**rates, "members": members})
 
 
+class CorpusConfig(Strict):
+    """A published corpus on disk that models are tested on."""
+
+    root: Path | None = None
+    """Its folder; None: there is none, and the suite is not run."""
+    held_out_speakers: tuple[str, ...] = ()
+    """Who is tested on, by name; empty: the last of each language's speakers."""
+    options: dict[str, Any] = {}
+    """What its reader takes beside its folder, as in ``data prepare``."""
+
+
+class SuitesConfig(Strict):
+    """Where the test sets lie that ``cogaudio-rl eval --suite`` can be asked for."""
+
+    lime: CorpusConfig = CorpusConfig()
+    """A folder of manifests or LIME-440K; without one, LIME-mini's test split is made."""
+    esd: CorpusConfig = CorpusConfig()
+    emodb: CorpusConfig = CorpusConfig()
+    crema_d: CorpusConfig = CorpusConfig()
+    humdial: CorpusConfig = CorpusConfig()
+
+
 class EvalConfig(Strict):
     """What the final evaluation measures."""
 
@@ -365,6 +387,9 @@ class EvalConfig(Strict):
     """Asked one at a time on both routes, for the time that a user waits."""
     swap_families: Annotated[int, Field(ge=0)] = 40
     """Lexical families whose replies are scored for each other's emotions too."""
+    suites: SuitesConfig = SuitesConfig()
+    judge: JudgeConfig | None = None
+    """Who scores empathy in the test; None: the test scorer that comes with the package (English)."""
 
 
 class ClusterConfig(Strict):

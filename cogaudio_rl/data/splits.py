@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cogaudio_rl.data.mixture import Mixture
@@ -18,8 +19,12 @@ class Splits:
 
 
 def labels(splits: Splits) -> tuple[str, ...]:
-    """The emotions that occur, LIME's first and in the paper's order."""
+    """The emotions that occur in them."""
     listed = () if isinstance(splits.train, Mixture) else splits.train
-    found = {u.emotion for u in (*listed, *splits.rl, *splits.test)}
+    return in_order({u.emotion for u in (*listed, *splits.rl, *splits.test)})
+
+
+def in_order(emotions: Collection[str]) -> tuple[str, ...]:
+    """LIME's first and in the paper's order, then others by name."""
     order = (*LIME_EMOTIONS, *sorted(KNOWN_EMOTIONS.difference(LIME_EMOTIONS)))
-    return tuple(emotion for emotion in order if emotion in found)
+    return tuple(emotion for emotion in order if emotion in emotions)

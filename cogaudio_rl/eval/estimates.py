@@ -211,8 +211,9 @@ def _conflict(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Esti
         "conflict_accuracy": split.conflict,
         "consistent_accuracy": split.consistent,
         "conflict_gap": split.gap,
-        "lexical_label_rate": split.lexical_rate,
     }
+    if all(r.lexical for r in told):
+        found["lexical_label_rate"] = split.lexical_rate
     for route in Route:
         for name, agrees in (("conflict", False), ("consistent", True)):
             part = [r for r in told if (r.lexical == r.emotion) is agrees]

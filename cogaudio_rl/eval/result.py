@@ -45,7 +45,7 @@ class Row:
     language: str
     audio_path: str
     lexical: str | None
-    """The emotion that the *words* name, where that is known."""
+    """The emotion that the *words* name, where that is known; see :class:`Suite`."""
     chosen: str
     """Emotion by constrained choice."""
     chosen_silenced: str

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cogaudio_rl.data.corpora.humdial import HumDialReading
+from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.eval.metrics import Estimate
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.types import Utterance
@@ -22,9 +24,12 @@ class Suite:
     labels: tuple[str, ...]
     """What the model chooses among."""
     lexical: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Utterance id → the emotion that the *words* name, where that is known."""
-    train: Sequence[Utterance] = ()
+    """Utterance id → the emotion that the *words* name, where that is known; ``""`` where they are only
+    known to name another than the voice's."""
+    train: Sequence[Utterance] | Mixture = ()
     """Of the same kind by other speakers: what a classical classifier learns from."""
+    dialogues: HumDialReading | None = None
+    """HumDial's tasks, which are more than single utterances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

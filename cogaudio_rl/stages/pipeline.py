@@ -14,11 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
-from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, write_audio
 from cogaudio_rl.data.load import load_splits
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.data.splits import Splits, labels
@@ -31,12 +28,12 @@ from cogaudio_rl.eval.result import ModelResult, load_result, save_result
 from cogaudio_rl.eval.run import evaluate
 from cogaudio_rl.eval.scorer import check_scorable
 from cogaudio_rl.eval.scoring import EmbeddedScorer, Scorer
+from cogaudio_rl.eval.silence import silence_in
 from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
 from cogaudio_rl.run_folder import RunFolder
-from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.stages.stage3 import Stage3
 from cogaudio_rl.stages.targets import check_annotated
@@ -160,7 +157,11 @@ class Pipeline:
     def evaluate(self, models: Mapping[str, Path | None]) -> dict[str, ModelResult]:
         """Measure each model (name → adapter folder, None for the base) on the test split."""
         self.console.stage("evaluation on the held-out split, by a scorer that RL never met")
-        names, silence, scorer = labels(self.splits), self._silence(), EmbeddedScorer()
+        names, silence, scorer = (
+            labels(self.splits),
+            silence_in(self.run.path / "data", self.config.eval),
+            EmbeddedScorer(),
+        )
         results: dict[str, ModelResult] = {}
         for name, folder in models.items():
             kept = self.run.path / "eval" / f"{name}.json"
@@ -219,15 +220,6 @@ class Pipeline:
             name: None if name == "base" else self.run.checkpoint(MODEL_FOLDERS[name])
             for name in self.config.models
         }
-
-    def _silence(self) -> AudioRef:
-        """A recording of an empty room, of one fixed length for every utterance."""
-        path = self.run.path / "data" / "silence.flac"
-        size = int(self.config.eval.silence_seconds * SAMPLE_RATE_HZ)
-        if path.is_file():
-            return AudioRef(path=str(path), sample_rate_hz=SAMPLE_RATE_HZ, num_samples=size)
-        hiss = rng_for(0, "silence").standard_normal(size) * 5e-4
-        return write_audio(path, hiss.astype(np.float32))
 
 
 def run_all(pipeline: Pipeline, *, peak_rss_gib: Callable[[], float]) -> None:
