@@ -203,9 +203,9 @@ class RlConfig(Strict):
     steps: Positive = 1_500
     utterances_per_step: Positive = 64
     group_size: Annotated[int, Field(ge=2)] = 8
-    route_mix: Literal["both", "alternate", "adaptive"] = "both"
+    route_mix: Literal["both", "alternate", "adaptive", "explicit", "direct"] = "both"
     """``both``: each utterance through both routes; ``alternate``: half the utterances through each;
-    ``adaptive``: more prompts for the route whose reward lags."""
+    ``adaptive``: more prompts for the route whose reward lags; or one route alone, for ablations."""
     route_scale: RouteScale = RouteScale()
     old_logprobs: Literal["sampler", "learner"] = "sampler"
     """What the ratio is taken to. ``sampler``: the log-probs that came with the rollout, so that r

@@ -81,7 +81,9 @@ def _lag(reward: float, largest: float) -> float:
 
 
 def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:
-    """Ask each utterance through both routes, or alternate the routes over utterances."""
+    """Ask each utterance through both routes or one, or alternate the routes over utterances."""
+    if mix in tuple(Route):
+        return [Prompt(utterance=u, route=Route(mix)) for u in utterances]
     if mix == "alternate":
         routes = tuple(Route)
         return [Prompt(utterance=u, route=routes[i % 2]) for i, u in enumerate(utterances)]
