@@ -60,6 +60,8 @@ def check_before_start(config: Config, roles: Collection[Role]) -> None:
     _check_room(config.cluster, roles)
     if Path(config.model.path) != config.out_dir / _SCRATCH_BASE:
         resolve_checkpoint(config.model.path)
+    if config.sft.start is not None:
+        load_adapter(config.sft.start)
     if Role.JUDGE in roles:
         asyncio.run(probe_judge(config.judge))
 
@@ -128,15 +130,6 @@ def run_seeds(config: Config, *, resume: bool, overwrite: bool) -> None:
             continue
         run_pipeline(one, resume=resume, overwrite=overwrite)
     summarise_seeds(config.out_dir, config.seeds)
-
-
-def eval_checkpoint(config: Config, checkpoint: Path) -> None:
-    """Measure one adapter on the recipe's test split, in a folder beside the run's own."""
-    load_adapter(checkpoint)
-    one = config.model_copy(update={"out_dir": config.out_dir / f"eval-{checkpoint.name}"})
-    with opened(one, resume=True, overwrite=False) as (pipeline, watch):
-        results = pipeline.evaluate({checkpoint.name: checkpoint})
-        pipeline.report(results, wall_s=0.0, peak_rss_gib=watch.peak_gib())
 
 
 def export_merged(checkpoint: Path, out: Path, base: str | None) -> None:

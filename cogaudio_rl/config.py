@@ -109,6 +109,9 @@ class SftStageConfig(Strict):
 
 
 class SftConfig(Strict):
+    start: Path | None = None
+    """Adapter that stage I and ablation A begin with; None: a fresh one. A small corpus learns the most
+    from a model that was taught on a large one."""
     stage1: SftStageConfig = SftStageConfig()
     stage2: SftStageConfig = SftStageConfig(explicit_share=0.5)
     direct: SftStageConfig = SftStageConfig(explicit_share=0.0)

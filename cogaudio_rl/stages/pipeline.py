@@ -103,8 +103,8 @@ class Pipeline:
         if self.run.is_done(stage):
             return
         purpose, after, _model = SFT_STAGES[stage]
-        if init is None and after is not None:
-            init = self.run.checkpoint(after)
+        if init is None:
+            init = self.run.checkpoint(after) if after else self.config.sft.start
         train = self.splits.train
         check_annotated(train.read() if isinstance(train, Mixture) else train)
         self.console.stage(purpose)
