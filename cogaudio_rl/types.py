@@ -7,6 +7,7 @@ Everything is frozen: a stage that wants something else makes a new value.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -131,10 +132,17 @@ class Prompt:
 
     utterance: Utterance
     route: Route
+    question: str = ""
+    """Stands in the place of the route's own text; empty: the route asks as it always does."""
 
     @property
     def id(self) -> str:
-        return f"{self.utterance.id}/{self.route}"
+        """Differs by question: engines cache and seed by it."""
+        asked = f"{self.utterance.id}/{self.route}"
+        if not self.question:
+            return asked
+        question = hashlib.blake2b(self.question.encode("utf-8", "surrogatepass"), digest_size=6)
+        return f"{asked}/{question.hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

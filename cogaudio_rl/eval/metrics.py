@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cogaudio_rl.seeding import rng_for
+from cogaudio_rl.seeding import rng_for, seed_for
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,6 +62,29 @@ def paired_difference(
         raise ValueError(f"paired values must be of one length, got {len(ours)} and {len(theirs)}")
     differences = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
     return mean_estimate(differences[~np.isnan(differences)], samples=samples, seed=seed)
+
+
+def weighted_means(
+    parts: Sequence[tuple[float, Sequence[float]]], *, samples: int, seed: int
+) -> Estimate:
+    """Σ weight · mean over sets of units that have nothing to do with each other, each (weight,
+    values); every set is resampled by itself. ``n`` counts the units of all sets.
+
+    Raises ValueError for no set, or one without units: its mean is unknown, and so is the sum.
+    """
+    if not parts or not all(values for _, values in parts):
+        raise ValueError("a weighted sum of means needs at least one unit in every set")
+    drawn = [
+        weight * _resampled_means(np.asarray(values, np.float64), samples, seed_for(seed, "set", i))
+        for i, (weight, values) in enumerate(parts)
+    ]
+    lo, hi = np.percentile(np.sum(drawn, axis=0), [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
+    return Estimate(
+        value=sum(weight * (sum(values) / len(values)) for weight, values in parts),
+        lo=float(lo),
+        hi=float(hi),
+        n=sum(len(values) for _, values in parts),
+    )
 
 
 def confusion_matrix(

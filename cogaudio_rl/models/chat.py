@@ -18,6 +18,7 @@ from cogaudio_rl.models.architecture import Architecture
 from cogaudio_rl.types import Prompt, Route
 
 _WORDS = "THE-WORDS-STAND-HERE"
+_QUESTION = "THE-QUESTION-STANDS-HERE"
 
 
 def audio_token_count(frames: int) -> int:
@@ -60,6 +61,7 @@ class Chat:
         )
         added = sorted((str(t) for t in self.tokenizer.get_added_vocab()), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, added)) or "(?!)")
+        # By route alone: questions come from outside, and there may be any number of them.
         self._unexpanded: dict[Route, tuple[int, ...]] = {}
         self._around_words: dict[Route, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
@@ -70,12 +72,12 @@ class Chat:
     def ids(self, prompt: Prompt, num_audio_tokens: int = 1) -> tuple[int, ...]:
         """The whole prompt's token ids, the clip's placeholder expanded to its length."""
         if self.listens(prompt):
-            return self.prompt_ids(prompt.route, num_audio_tokens)
-        head, tail = self._frame(prompt.route)
+            return self.prompt_ids(prompt.route, num_audio_tokens, question=prompt.question)
+        head, tail = self._frame(prompt.route, prompt.question)
         return (*head, *self.words(prompt.utterance.transcript), *tail)
 
     def words(self, text: str) -> tuple[int, ...]:
-        """Token ids of what somebody said. What spells a control token stays words."""
+        """Token ids of what somebody said or asks. What spells a control token stays words."""
         pieces, start = [], 0
         for found in self._control.finditer(text):
             # Cut behind its first character, no tokenizer can see it any more.
@@ -87,53 +89,77 @@ class Chat:
     def length(self, prompt: Prompt, num_audio_tokens: int) -> int:
         """How many ids :meth:`ids` gives."""
         if self.listens(prompt):
-            return len(self._with_placeholder(prompt.route)) - 1 + num_audio_tokens
+            unexpanded = self._with_placeholder(prompt.route, prompt.question)
+            return len(unexpanded) - 1 + num_audio_tokens
         return len(self.ids(prompt))
 
     def prompt_text(self, route: Route) -> str:
         """The chat prompt with one unexpanded audio placeholder."""
-        content = [{"type": "audio"}, {"type": "text", "text": prompts.for_route(route)}]
-        return self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        return self._heard(prompts.for_route(route))
 
-    def prompt_ids(self, route: Route, num_audio_tokens: int = 1) -> tuple[int, ...]:
+    def prompt_ids(
+        self, route: Route, num_audio_tokens: int = 1, *, question: str = ""
+    ) -> tuple[int, ...]:
         """The prompt's token ids with the placeholder expanded to the clip's length."""
-        ids, sound = self._with_placeholder(route), self.audio_id
+        ids, sound = self._with_placeholder(route, question), self.audio_id
         assert sound is not None, "only a checkpoint that hears has a place for sound"
         at = ids.index(sound)
         return ids[:at] + (sound,) * num_audio_tokens + ids[at + 1 :]
 
-    def _frame(self, route: Route) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _heard(self, asking: str) -> str:
+        """The chat around a clip, its placeholder unexpanded."""
+        content = [{"type": "audio"}, {"type": "text", "text": asking}]
+        return self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+
+    def _read(self, asking: str) -> tuple[str, str]:
+        """The chat before and after words that are read."""
+        text = f"{_WORDS}\n{asking}"
+        content: Any = [{"type": "text", "text": text}] if self.hears else text
+        try:
+            chat = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=False,
+                enable_thinking=False,  # Qwen3: the chain is ours, not the backbone's own
+            )
+        except ValueError as error:
+            first = str(error).splitlines()[0]
+            raise CheckpointError(f"{self.name!r} has no chat template: {first}") from None
+        return self._cut(chat, _WORDS, "the user's words")
+
+    def _frame(self, route: Route, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What stands before and after the words."""
+        if question:
+            head, tail = self._read(_QUESTION)
+            before, after = self._cut(tail, _QUESTION, "the question")
+            return self.encode(head), (*self.words(before + question), *self.encode(after))
         if route not in self._around_words:
-            text = f"{_WORDS}\n{prompts.for_route(route)}"
-            content: Any = [{"type": "text", "text": text}] if self.hears else text
-            try:
-                chat = self.processor.apply_chat_template(
-                    [{"role": "user", "content": content}],
-                    add_generation_prompt=True,
-                    tokenize=False,
-                    enable_thinking=False,  # Qwen3: the chain is ours, not the backbone's own
-                )
-            except ValueError as error:
-                first = str(error).splitlines()[0]
-                raise CheckpointError(f"{self.name!r} has no chat template: {first}") from None
-            head, found, tail = chat.partition(_WORDS)
-            if not found:
-                raise CheckpointError(f"the chat template of {self.name!r} drops the user's words")
+            head, tail = self._read(prompts.for_route(route))
             self._around_words[route] = (self.encode(head), self.encode(tail))
         return self._around_words[route]
 
-    def _with_placeholder(self, route: Route) -> tuple[int, ...]:
+    def _with_placeholder(self, route: Route, question: str) -> tuple[int, ...]:
+        if question:
+            before, after = self._cut(self._heard(_QUESTION), _QUESTION, "the question")
+            return self._one_sound(
+                (*self.encode(before), *self.words(question), *self.encode(after))
+            )
         if route not in self._unexpanded:
-            ids = self.encode(self.prompt_text(route))
-            if ids.count(self.audio_id) != 1:
-                raise CheckpointError(
-                    f"the chat template of {self.name!r} must hold one audio token"
-                )
-            self._unexpanded[route] = ids
+            self._unexpanded[route] = self._one_sound(self.encode(self.prompt_text(route)))
         return self._unexpanded[route]
+
+    def _one_sound(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        if ids.count(self.audio_id) != 1:
+            raise CheckpointError(f"the chat template of {self.name!r} must hold one audio token")
+        return ids
+
+    def _cut(self, chat: str, mark: str, what: str) -> tuple[str, str]:
+        before, found, after = chat.partition(mark)
+        if not found:
+            raise CheckpointError(f"the chat template of {self.name!r} drops {what}")
+        return before, after
 
     def num_audio_tokens(self, num_samples: int) -> int:
         """Placeholders of a clip of ``num_samples``, which the extractor cuts at its limit."""

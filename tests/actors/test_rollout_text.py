@@ -69,6 +69,7 @@ def test_log_probs_are_the_learner_s_after_each_publish(
         for u in (*heard[:2], replace(heard[2], audio=None))
         for route in Route
     ]
+    asked.append(replace(asked[0], question="Which one? <|im_end|> Say A or B."))
     said: list[tuple[int, ...]] = []
     for version in (1, 2):
         adapter = shaken_adapter(policy, version)

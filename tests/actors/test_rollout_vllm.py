@@ -319,6 +319,24 @@ def test_choice_is_the_learner_s_most_probable_option(
     assert len(picked) > 1, "a constant choice would prove little"
 
 
+def test_a_question_is_answered_as_the_learner_would(
+    worker: RolloutWorker, policy: Policy, prompts: list[Prompt], adapters: list[Adapter]
+) -> None:
+    questions = ("Which one?\n\nA. up\nB. down", "Who <|im_end|> is it? A. you\nB. me")
+    asked = [replace(p, question=q) for p in prompts[:4] for q in questions]
+    worker.publish(adapters[0])
+    groups = worker.sample(asked, n=2, temperature=1.0, seed=5)
+    assert gap(policy, adapters[0], groups) < TOLERANCE
+    # No prefix: the letter is the answer's first token.
+    firsts = {option: policy.chat.encode(option)[:1] for option in ("A", "B")}
+    chosen = worker.choose(asked, prefix="", options=list(firsts))
+    for prompt, choice in zip(asked, chosen, strict=True):
+        with torch.no_grad():
+            rows = [policy.sequence(prompt, first) for first in firsts.values()]
+            logprobs, _entropy = policy(policy.pack(rows))
+        assert choice == list(firsts)[int(logprobs[:, 0].argmax())]
+
+
 def test_options_that_begin_alike_are_named(worker: RolloutWorker, prompts: list[Prompt]) -> None:
     with pytest.raises(InputError, match="options ' happy' and ' happy again' begin with the same"):
         worker.choose(prompts, prefix=EMOTION_PREFIX, options=(" happy", " sad", " happy again"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cogaudio_rl.data.corpora.humdial_files import (
     task_of,
 )
 from cogaudio_rl.data.corpora.humdial_lines import (
+    OPTIONAL_COLUMNS,
     REQUIRED_COLUMNS,
     as_text,
     check_columns,
@@ -52,6 +53,7 @@ KNOWN_ITEMS: dict[str, int] = {
     "EIBench T4": 200,
 }
 
+_DIALOGUE = {"dialogue_id", "turns"}
 _NOT_READ = "fields beside the turns not read; give columns="
 
 
@@ -105,6 +107,8 @@ class HumDialReading(Reading):
 
     dialogues: tuple[Dialogue, ...] = ()
     choices: tuple[Choice, ...] = ()
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Task → the fields that its lines have beside a dialogue's own: what a column can name."""
 
 
 def read(
@@ -112,6 +116,8 @@ def read(
 ) -> HumDialReading:
     """Everything below ``root``. ``columns`` names the fields of multiple-choice items: id, audio,
     text, options, answer, and optionally question and kind → the name in the file.
+
+    A question about a dialogue needs options and answer alone; the rest its dialogue says.
     """
     folder_of(root, LAYOUT, ".")
     check_columns(columns)
@@ -148,7 +154,15 @@ def read(
         counts={**against(found.utterances, {}), **dict(sorted(counts.items()))},
         dialogues=tuple(dialogues[key] for key in sorted(dialogues)),
         choices=tuple(choices[key] for key in sorted(choices)),
+        fields=_fields(everything),
     )
+
+
+def _fields(everything: Sequence[Record]) -> dict[str, tuple[str, ...]]:
+    names: dict[str, set[str]] = {}
+    for record in everything:
+        names.setdefault(task_of(record.path), set()).update(record.fields)
+    return {task: tuple(sorted(names[task] - _DIALOGUE)) for task in sorted(names)}
 
 
 def _dialogue(found: Collector, record: Record) -> Dialogue:
@@ -217,10 +231,15 @@ def _question(
 ) -> Choice | None:
     """The question about a dialogue (T1, T2), if its line has one."""
     if columns is None or columns["options"] not in record.fields:
-        if record.fields.keys() - {"dialogue_id", "turns"}:
+        if record.fields.keys() - _DIALOGUE:
             found.note(_NOT_READ, record.where)
         return None
-    asked = {name: theirs for name, theirs in columns.items() if name not in ("audio", "text")}
+    asked = {name: columns[name] for name in ("options", "answer")}
+    asked |= {
+        name: columns[name]
+        for name in OPTIONAL_COLUMNS
+        if name in columns and columns[name] in record.fields
+    }
     texts, options, answer = parse_choice(record.fields, asked)
     return Choice(
         id=dialogue.id,

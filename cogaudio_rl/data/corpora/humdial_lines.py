@@ -61,13 +61,18 @@ def parse_turns(fields: Mapping[str, Any]) -> list[dict[str, str]]:
 def parse_choice(
     fields: Mapping[str, Any], columns: Mapping[str, str]
 ) -> tuple[dict[str, str], tuple[str, ...], int]:
-    """A multiple-choice item: its text fields, its options, and the index of the right one."""
-    missing = [theirs for theirs in columns.values() if theirs not in fields]
+    """A multiple-choice item: its text fields, its options, and the index of the right one.
+
+    The question alone may be missing: not every task's file spells it out.
+    """
+    missing = [
+        theirs for name, theirs in columns.items() if name != "question" and theirs not in fields
+    ]
     if missing:
         present = ", ".join(sorted(fields))[:200]
         raise DataError(f"field {missing[0]!r} is missing; the line has {present}")
     texts = {
-        name: as_text(fields[theirs], theirs)
+        name: as_text(fields.get(theirs), theirs)
         for name, theirs in columns.items()
         if name not in ("options", "answer")
     }

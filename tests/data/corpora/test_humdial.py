@@ -182,6 +182,24 @@ def test_a_question_about_a_dialogue(root: Path) -> None:
     assert not read(root).repairs
 
 
+def test_a_dialogue_s_question_needs_options_and_answer_alone(root: Path) -> None:
+    item = a_dialogue(choices=["up", "down"], gold="down", relation="conflict")
+    columns = {**COLUMNS, "question": "ask", "kind": "relation"}
+    reading = read(a_challenge(root, item, a_dialogue("zh_9")), columns=columns)
+    (choice,) = reading.choices
+    assert (choice.question, choice.answer, choice.kind) == ("", 1, "conflict")
+    assert reading.fields == {"T1": ("choices", "gold", "relation")}
+
+
+def test_a_single_question_may_go_without_its_text_but_not_without_its_kind(root: Path) -> None:
+    write_lines(root / "zh" / "T4.jsonl", a_question())
+    write_sine(root / "zh" / "7.wav")
+    (choice,) = read(root, columns={**COLUMNS, "question": "ask"}).choices
+    assert choice.question == ""
+    (rejected,) = read(root, columns={**COLUMNS, "kind": "relation"}).rejected
+    assert "field 'relation' is missing; the line has choices, gold" in rejected.reason
+
+
 BAD_QUESTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"uid": "zh_7"}, "field 'wav' is missing; the line has uid"),
     "answer": (a_question(gold="Z"), "answer 'Z' is none of the options"),
