@@ -7,6 +7,7 @@ import gc
 from collections.abc import Sequence
 
 from actors.crew import Crew, Spawn
+from actors.judge_engine import EngineAsker
 from actors.pools import deal, in_order
 from cogaudio_rl.config import ClusterConfig, JudgeConfig, RewardConfig
 from cogaudio_rl.rewards.ensemble import total_of
@@ -15,10 +16,14 @@ from cogaudio_rl.types import Group, Score, Unscored
 
 
 class JudgeWorker:
-    """One judge in its own process; an async actor, so that requests to an endpoint overlap."""
+    """One judge in its own process; an async actor, so that requests to an endpoint overlap.
 
-    def __init__(self, config: JudgeConfig, weights: RewardConfig) -> None:
-        self._judge = make_judge(config, weights)
+    For a vLLM engine the environment of ``judge_env`` must be set before the process starts.
+    """
+
+    def __init__(self, config: JudgeConfig, weights: RewardConfig, cluster: ClusterConfig) -> None:
+        """Raises CheckpointError for a model that vLLM cannot serve."""
+        self._judge = make_judge(config, weights, lambda own: EngineAsker(own, cluster))
         # What imports made is never garbage, and walking through it again and again takes a fifth of
         # the core that hundreds of requests a second wait for.
         gc.freeze()
@@ -32,7 +37,7 @@ class JudgeWorker:
         return await self._judge.spent()
 
     async def close(self) -> None:
-        """Close its judge's connections; a process that is killed need not."""
+        """Close its judge's connections, or its engine; a process that is killed need not."""
         await self._judge.close()
 
 

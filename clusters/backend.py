@@ -90,6 +90,12 @@ class RayBackend:
         assert self._judge is not None
         return RolloutPorts(sampler=self._sampler, judge=self._judge)
 
+    def judge(self) -> JudgePool:
+        """The one that scores; started alone where nothing else is asked for."""
+        self._start(Role.JUDGE)
+        assert self._judge is not None
+        return self._judge
+
     def learner(self) -> LearnerGroup:
         """The one that trains; started alone where nothing else is asked for."""
         self._start(Role.LEARNER)
@@ -98,11 +104,12 @@ class RayBackend:
 
     def _start(self, *roles: Role) -> None:
         """Place what is not there yet of these roles, all of it or nothing, and start it."""
-        wanted = set(roles)
-        if self._sampler is not None:
-            wanted -= {Role.ROLLOUT, Role.JUDGE}
-        if self._learner is not None:
-            wanted -= {Role.LEARNER}
+        started = {
+            Role.ROLLOUT: self._sampler,
+            Role.JUDGE: self._judge,
+            Role.LEARNER: self._learner,
+        }
+        wanted = {role for role in roles if started[role] is None}
         if not wanted:
             return
         connect(self._config.cluster.address)
@@ -118,8 +125,9 @@ class RayBackend:
         group = reserve(bundles, timeout_s=config.cluster.start_timeout_s)
         if Role.ROLLOUT in wanted:
             rollouts = self._tracked(rollout_spawner(config, group, bundles))
-            judges = self._tracked(judge_spawner(config, group, bundles))
             self._sampler = SamplerPool(config.cluster, rollouts)
+        if Role.JUDGE in wanted:
+            judges = self._tracked(judge_spawner(config, group, bundles))
             self._judge = JudgePool(config.cluster, judges)
         if Role.LEARNER in wanted:
             learners = self._tracked(learner_spawner(config, group, bundles))

@@ -11,11 +11,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clusters.layout import assign, layout, total
+from clusters.layout import Role, assign, layout, total
 from clusters.memory import RoleMemory, estimate
 from cogaudio_rl.config import ClusterConfig, Config, dump_config
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.architecture import resolve_checkpoint
+from cogaudio_rl.rewards.judge_checkpoint import check_judge_checkpoint
+
+_LOWER = {
+    Role.LEARNER: "micro_batch_tokens or cluster.max_model_len",
+    Role.ROLLOUT: "cluster.max_num_seqs or cluster.max_model_len",
+    Role.JUDGE: "judge.concurrency or judge.max_model_len",
+}
+"""What a role on a GPU can be asked to keep less of."""
 
 
 def dry_run(config: Config) -> None:
@@ -79,7 +87,7 @@ def too_big(memory: Sequence[RoleMemory]) -> list[str]:
     """Roles whose estimate is above what their share of a GPU holds."""
     return [
         f"memory: {role.role} needs about {role.total_gib:.0f} GiB of {role.limit_gib:.0f}; "
-        "lower micro_batch_tokens or cluster.max_model_len"
+        f"lower {_LOWER[role.role]}"
         for role in memory
         if not role.fits
     ]
@@ -115,9 +123,17 @@ def _missing_data(config: Config) -> Iterable[str]:
 
 
 def _missing_judge(config: Config) -> Iterable[str]:
-    judge = config.judge
-    if judge.kind == "llm" and not os.environ.get(judge.api_key_env):
-        yield f"judge: environment variable {judge.api_key_env} holds no key for {judge.base_url}"
+    held_out = config.rl.held_out_judge
+    for judge in (*config.judge.voices, *(held_out.voices if held_out else ())):
+        if judge.kind == "llm" and not os.environ.get(judge.api_key_env):
+            yield (
+                f"judge: environment variable {judge.api_key_env} holds no key for {judge.base_url}"
+            )
+        if judge.kind == "vllm":
+            try:
+                check_judge_checkpoint(judge)
+            except CheckpointError as error:
+                yield f"judge: {error}"
 
 
 def _table(*columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""Trials of the judge that a recipe names, without a cluster: judges need none."""
+"""Trials of the judge that a recipe names: in this process, or where its engine has one of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TypeVar
 from rich.console import Console as Terminal
 from rich.table import Table
 
+from clusters.backend import RayBackend
 from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.lime import author
@@ -19,7 +20,7 @@ from cogaudio_rl.eval.calibration_report import headline, write_calibration
 from cogaudio_rl.eval.judge_trial import judge_labelled
 from cogaudio_rl.eval.labels import calibrate_labels, read_labels
 from cogaudio_rl.ports import Judge
-from cogaudio_rl.rewards.canaries import max_score, try_canaries, write_canaries
+from cogaudio_rl.rewards.canaries import LIKED, max_score, try_canaries, write_canaries
 from cogaudio_rl.rewards.judge import make_judge, probe_judge
 from cogaudio_rl.run_folder import JUDGE_CACHE
 from cogaudio_rl.types import LIME_EMOTIONS
@@ -33,14 +34,14 @@ _FAMILIES = 8
 def calibrate_judge(config: Config, labels: Path, out: Path) -> None:
     """Write ``calibration.json`` and ``calibration.html``, and say the gist."""
     console, items = Console(), read_labels(labels)
-    console.stage(f"judge {name_of(config)}: {len(items)} replies that people have rated")
+    console.stage(f"judge {config.judge.name}: {len(items)} replies that people have rated")
     scores = _asked(config, out, lambda judge: judge_labelled(judge, items))
     samples = config.eval.bootstrap_samples
     found = calibrate_labels(items, scores, samples=samples, seed=config.seed)
     write_calibration(
         out,
         found,
-        judge=name_of(config),
+        judge=config.judge.name,
         labelled_file=str(labels),
         samples=samples,
         seed=config.seed,
@@ -60,7 +61,7 @@ def try_judge_with_canaries(config: Config, out: Path) -> None:
         for sentence in author.split_sentences(language)["test"][:_FAMILIES]
         for emotion in LIME_EMOTIONS
     ]
-    console.stage(f"judge {name_of(config)}: canaries for {len(utterances)} utterances")
+    console.stage(f"judge {config.judge.name}: canaries for {len(utterances)} utterances")
     found = _asked(config, out, lambda judge: try_canaries(judge, utterances))
     write_canaries(found, out / "canaries.json")
     table = Table("canary", "replies", "mean", "highest", "unscored")
@@ -68,16 +69,8 @@ def try_judge_with_canaries(config: Config, out: Path) -> None:
         mean, highest = (f"{x:.2f}" if x is not None else "-" for x in (one.mean, one.max))
         table.add_row(kind, str(one.n), mean, highest, str(one.unscored))
     Terminal().print(table)
-    if (highest := max_score(found)) is not None and highest >= 2:
+    if (highest := max_score(found)) is not None and highest >= LIKED:
         raise RunError(f"a canary got {highest:g} of 4: a policy would learn to say it")
-
-
-def name_of(config: Config) -> str:
-    """What a report calls the judge."""
-    judge = config.judge
-    if judge.kind == "ensemble":
-        return f"{judge.combine} of {len(judge.members)}"
-    return judge.model if judge.kind == "llm" else judge.kind
 
 
 def _asked(config: Config, out: Path, ask: Callable[[Judge], Awaitable[T]]) -> T:
@@ -86,6 +79,12 @@ def _asked(config: Config, out: Path, ask: Callable[[Judge], Awaitable[T]]) -> T
 
     async def whole() -> T:
         await probe_judge(kept)
+        if kept.engine is not None:
+            backend = RayBackend(config.model_copy(update={"judge": kept}), out)
+            try:
+                return await ask(backend.judge())
+            finally:
+                backend.close()
         judge = make_judge(kept, config.rl.reward)
         try:
             return await ask(judge)

@@ -63,7 +63,13 @@ def check_before_start(config: Config, roles: Collection[Role]) -> None:
     if config.sft.start is not None:
         load_adapter(config.sft.start)
     if Role.JUDGE in roles:
-        asyncio.run(probe_judge(config.judge))
+        asyncio.run(_probe_judges(config))
+
+
+async def _probe_judges(config: Config) -> None:
+    await probe_judge(config.judge)
+    if config.rl.held_out_judge is not None:
+        await probe_judge(config.rl.held_out_judge)
 
 
 def _check_room(cluster: ClusterConfig, roles: Collection[Role]) -> None:

@@ -3,7 +3,7 @@
 driver    this process; listed for the tables, never reserved
 learner   one bundle per DeepSpeed rank, first so that the ranks share a node
 rollout   one bundle per vLLM engine
-judge     one bundle per judge worker; CPUs only
+judge     one bundle per judge worker; with GPUs where it is a vLLM engine
 """
 
 from __future__ import annotations
@@ -43,12 +43,16 @@ class Bundle:
 
 
 def layout(config: ClusterConfig) -> list[Bundle]:
-    """All bundles, the driver's first. Raises ConfigError for an engine with too few GPUs."""
+    """All bundles, the driver's first. Raises ConfigError for GPUs that do not fit an engine."""
     tensor_parallel, gpus = config.tensor_parallel, config.gpus_per_rollout
     if tensor_parallel > 1 and gpus != tensor_parallel:
         raise ConfigError(
             f"cluster.gpus_per_rollout must equal cluster.tensor_parallel, "
             f"got {gpus:g} and {tensor_parallel}"
+        )
+    if config.gpus_per_judge > 1 and config.gpus_per_judge % 1:
+        raise ConfigError(
+            f"cluster.gpus_per_judge above 1 must be a whole number, got {config.gpus_per_judge:g}"
         )
     learner = (
         Role.LEARNER,
@@ -57,7 +61,7 @@ def layout(config: ClusterConfig) -> list[Bundle]:
         config.gpus_per_learner,
     )
     rollout = (Role.ROLLOUT, config.rollout_workers, config.cpus_per_rollout, gpus)
-    judge = (Role.JUDGE, config.judge_workers, config.cpus_per_judge, 0.0)
+    judge = (Role.JUDGE, config.judge_workers, config.cpus_per_judge, config.gpus_per_judge)
     return [Bundle(role=Role.DRIVER, index=0)] + [
         Bundle(role=role, index=i, cpus=cpus, gpus=gpus)
         for role, count, cpus, gpus in (learner, rollout, judge)

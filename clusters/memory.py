@@ -8,11 +8,14 @@ and transformers was seen to take.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from clusters.layout import Role
 from clusters.model_size import ModelSize, model_size
 from cogaudio_rl.config import Config
+from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.policy import CACHED_CLIPS
+from cogaudio_rl.rewards.judge_checkpoint import read_judge_config
 
 GIB = 2**30
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -47,9 +50,9 @@ def estimate(config: Config) -> list[RoleMemory]:
     size = model_size(config.model.path)
     if size is None:
         return []
-    judge = RoleMemory(role=Role.JUDGE, parts={"process": _PROCESS_GIB}, on_gpu=False)
     driver = RoleMemory(role=Role.DRIVER, parts={"process": 2 * _PROCESS_GIB}, on_gpu=False)
-    return [driver, learner_memory(config, size), rollout_memory(config, size), judge]
+    roles = [driver, learner_memory(config, size), rollout_memory(config, size)]
+    return [*roles, judge_memory(config)]
 
 
 def learner_memory(config: Config, size: ModelSize) -> RoleMemory:
@@ -103,6 +106,42 @@ def rollout_memory(config: Config, size: ModelSize) -> RoleMemory:
     limit = cluster.gpu_memory_gib * cluster.gpu_memory_utilization
     share = cluster.gpus_per_rollout / slices
     return _role(Role.ROLLOUT, parts, share, limit, process_gib=_ENGINE_GIB)
+
+
+def judge_memory(config: Config) -> RoleMemory:
+    """A judge's process, or one GPU of the vLLM engine it is.
+
+    Weights count as they lie on disk, and the cache that ``judge.concurrency`` questions of
+    ``judge.max_model_len`` fill; of a checkpoint that is not here only the process is known.
+    """
+    engine, cluster = config.judge.engine, config.cluster
+    if engine is None:
+        return RoleMemory(role=Role.JUDGE, parts={"process": _PROCESS_GIB}, on_gpu=False)
+    gpus = cluster.gpus_per_judge
+    slices, folder = max(1, int(gpus)), Path(engine.model)
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    width = _BYTES["float32" if engine.dtype == "float32" else "bfloat16"]
+    cache = width * _cached_numbers(folder) * engine.concurrency * engine.max_model_len
+    parts = {
+        "weights": weights / slices,
+        "KV cache": cache / slices if gpus else _CPU_KV_GIB * GIB,
+    }
+    limit = cluster.gpu_memory_gib * cluster.gpu_memory_utilization
+    return _role(Role.JUDGE, parts, gpus / slices, limit, process_gib=_ENGINE_GIB)
+
+
+def _cached_numbers(folder: Path) -> int:
+    """Keys and values of one token; 0 where the checkpoint does not tell in the usual words."""
+    try:
+        config = read_judge_config(folder)
+        text = config.get("thinker_config", config)
+        text = text.get("text_config", text)
+        heads = text["num_attention_heads"]
+        head_dim = text.get("head_dim") or text["hidden_size"] // heads
+        kept_heads = text.get("num_key_value_heads") or heads
+        return 2 * text["num_hidden_layers"] * kept_heads * head_dim
+    except (CheckpointError, KeyError, TypeError):
+        return 0
 
 
 def _heard_clips(config: Config) -> int:

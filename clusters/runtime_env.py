@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cogaudio_rl.config import ClusterConfig
+from cogaudio_rl.config import ClusterConfig, JudgeConfig
 
 
 def rollout_env(config: ClusterConfig) -> dict[str, str]:
@@ -10,22 +10,7 @@ def rollout_env(config: ClusterConfig) -> dict[str, str]:
 
     No allocator settings here: ``expandable_segments`` breaks vLLM's sleep mode.
     """
-    env = _common(config.threads_per_rollout) | {
-        # One process per engine: Ray already isolates it, and a publish stays a local call.
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_HOST_IP": "127.0.0.1",
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    if config.gpus_per_rollout == 0:
-        env |= {
-            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-            # vLLM would pin its threads to the first cores, where others are pinned too.
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            # The sampler's small compiled kernels would need a C++ compiler at run time.
-            "TORCHDYNAMO_DISABLE": "1",
-        }
-    return env
+    return _common(config.threads_per_rollout) | _engine(config.gpus_per_rollout)
 
 
 def learner_env(config: ClusterConfig) -> dict[str, str]:
@@ -38,9 +23,30 @@ def learner_env(config: ClusterConfig) -> dict[str, str]:
     return env
 
 
-def judge_env(config: ClusterConfig) -> dict[str, str]:
-    """A judge's process: it waits for answers and counts words."""
-    return _common(1)
+def judge_env(config: ClusterConfig, judge: JudgeConfig) -> dict[str, str]:
+    """A judge's process: it waits for answers and counts words, or is a vLLM engine."""
+    if judge.engine is None:
+        return _common(1)
+    return _common(config.threads_per_judge) | _engine(config.gpus_per_judge)
+
+
+def _engine(gpus: float) -> dict[str, str]:
+    env = {
+        # One process per engine: Ray already isolates it, and a call to it stays local.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    if gpus == 0:
+        env |= {
+            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+            # vLLM would pin its threads to the first cores, where others are pinned too.
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # The sampler's small compiled kernels would need a C++ compiler at run time.
+            "TORCHDYNAMO_DISABLE": "1",
+        }
+    return env
 
 
 def _common(threads: int) -> dict[str, str]:

@@ -37,10 +37,13 @@ def rollout_spawner(
 
 def judge_spawner(config: Config, group: PlacementGroup, bundles: Sequence[Bundle]) -> list[Spawn]:
     """For each judge bundle, what starts a judge in it."""
-    env, places = judge_env(config.cluster), _of(Role.JUDGE, bundles)
+    env, places = judge_env(config.cluster, config.judge), _of(Role.JUDGE, bundles)
     judge = config.judge.among(len(places))
     return [
-        partial(_actor(JudgeWorker, bundle, place, group, env).remote, judge, config.rl.reward)
+        partial(
+            _actor(JudgeWorker, bundle, place, group, env).remote,
+            *(judge, config.rl.reward, config.cluster),
+        )
         for place, bundle in places
     ]
 

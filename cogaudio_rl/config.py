@@ -246,6 +246,11 @@ class RlConfig(Strict):
     max_unscored_share: Share = 0.2
     """Stop when the judge leaves more than this share of a step unscored."""
     alarms: AlarmConfig = AlarmConfig()
+    held_out_judge: JudgeConfig | None = None
+    """A second judge, asked from the driver about some rollouts of some steps. Nothing is trained on
+    its word: it shows when the policy has learnt to please its own judge and nobody else."""
+    held_out_every: Positive = 10
+    """Steps from one such look to the next."""
     save_every: Positive = 50
     keep_checkpoints: Positive = 2
     log_rollouts_every: Positive = 10
@@ -259,6 +264,20 @@ class RlConfig(Strict):
                 f"refill_rounds={self.refill_rounds} needs max_staleness=0: ahead of time nobody "
                 "knows which utterances later steps will be given"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_judge_is_asked_from_the_driver(self) -> RlConfig:
+        judge = self.held_out_judge
+        if judge is None:
+            return self
+        if judge.engine is not None:
+            raise ValueError(
+                f"held_out_judge.kind=vllm (model {judge.engine.model!r}) has no process to live in: "
+                "the driver asks it; serve the model and take kind=llm"
+            )
+        if judge.trial is not None:
+            raise ValueError("held_out_judge.trial is never stood: nothing is trained on its word")
         return self
 
 
@@ -300,7 +319,9 @@ class TrialConfig(Strict):
 class JudgeConfig(EndpointConfig):
     """Who scores the reward."""
 
-    kind: Literal["embedded", "llm", "ensemble"] = "embedded"
+    kind: Literal["embedded", "llm", "vllm", "ensemble"] = "embedded"
+    """``llm`` asks the endpoint at ``base_url``. ``vllm`` opens the chat checkpoint in the folder
+    ``model`` in the judge's own process, on ``cluster.gpus_per_judge``."""
     api_key_env: str = "COGAUDIO_JUDGE_API_KEY"
     revision: str = ""
     """Tells deployments of one ``model`` apart; a kept verdict belongs to one model and revision."""
@@ -309,7 +330,12 @@ class JudgeConfig(EndpointConfig):
     hears: bool = False
     """The LLM gets the recording too (OpenAI's ``input_audio``, WAV at 16 kHz)."""
     max_tokens: Positive = 400
-    """Longest verdict of an LLM, its reasoning included."""
+    """Longest verdict of an LLM, its reasoning included. vllm: the reasoning's longest, in characters,
+    so that every verdict comes to its score."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """vllm: numbers of weights and activations; ``auto`` takes the stored ones, 16 bits at most."""
+    max_model_len: Positive = 8_192
+    """vllm: tokens of a question and its answer; a question that leaves no room is unscored."""
     max_reply_chars: Positive = 2_000
     """Of a longer reply, or step of its chain, an LLM sees this much and is told so."""
     members: tuple[JudgeConfig, ...] = ()
@@ -325,8 +351,10 @@ class JudgeConfig(EndpointConfig):
     def _fits_its_kind(self) -> JudgeConfig:
         if self.kind == "llm" and not (self.base_url and self.model):
             raise ValueError("kind 'llm' needs base_url and model")
-        if self.hears and self.kind != "llm":
-            raise ValueError(f"hears=true needs kind=llm, got kind={self.kind}")
+        if self.kind == "vllm" and not self.model:
+            raise ValueError("kind 'vllm' needs model, the folder of a chat checkpoint")
+        if self.hears and self.kind not in ("llm", "vllm"):
+            raise ValueError(f"hears=true needs kind=llm or kind=vllm, got kind={self.kind}")
         if (self.kind == "ensemble") != bool(self.members):
             raise ValueError(
                 f"kind={self.kind} with {len(self.members)} members; members belong to kind=ensemble, "
@@ -334,11 +362,32 @@ class JudgeConfig(EndpointConfig):
             )
         if any(member.kind == "ensemble" for member in self.members):
             raise ValueError("a member of an ensemble cannot be an ensemble; list its members here")
+        if (engines := sum(member.kind == "vllm" for member in self.members)) > 1:
+            raise ValueError(
+                f"{engines} members of kind=vllm would share one process; keep one and serve the others"
+            )
         if self.quorum is not None and self.quorum > len(self.members):
             raise ValueError(
                 f"quorum={self.quorum} of {len(self.members)} members can never be reached"
             )
         return self
+
+    @property
+    def engine(self) -> JudgeConfig | None:
+        """The one that needs a vLLM engine: this judge, or a member."""
+        return next((one for one in self.voices if one.kind == "vllm"), None)
+
+    @property
+    def voices(self) -> tuple[JudgeConfig, ...]:
+        """Who really judges: this judge, or the members."""
+        return self.members or (self,)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        if self.kind == "ensemble":
+            return f"{self.combine} of {len(self.members)}"
+        return self.model if self.kind in ("llm", "vllm") else self.kind
 
     def kept_in(self, folder: Path) -> JudgeConfig:
         """With its verdicts in ``folder``, unless the recipe names another."""
@@ -410,6 +459,8 @@ class ClusterConfig(Strict):
     cpus_per_learner: Annotated[float, Field(gt=0)] = 0.5
     gpus_per_rollout: Annotated[float, Field(ge=0)] = 0.0
     gpus_per_learner: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_judge: Annotated[float, Field(ge=0)] = 0.0
+    """For ``judge.kind=vllm``; above 1 a whole number, over which its engine is split."""
     tensor_parallel: Positive = 1
     merge_adapter: bool | None = None
     """Fold each published adapter into vLLM's weights instead of running its LoRA kernels beside them.
@@ -418,6 +469,7 @@ class ClusterConfig(Strict):
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     threads_per_learner: Positive = 1
     threads_per_rollout: Positive = 2
+    threads_per_judge: Positive = 1
     max_num_seqs: Positive = 64
     max_model_len: Positive = 512
     gpu_memory_utilization: Share = 0.85
@@ -447,6 +499,40 @@ class Config(Strict):
     judge: JudgeConfig = JudgeConfig()
     eval: EvalConfig = EvalConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _judge_has_its_place(self) -> Config:
+        engine, cluster = self.judge.engine, self.cluster
+        if engine is not None and cluster.backend == "local":
+            raise ValueError(
+                f"judge.kind=vllm (model {engine.model!r}) needs cluster.backend=ray, got local"
+            )
+        if engine is None and cluster.gpus_per_judge > 0:
+            raise ValueError(
+                f"cluster.gpus_per_judge={cluster.gpus_per_judge:g} needs judge.kind=vllm, "
+                f"got judge.kind={self.judge.kind}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_judge_is_another(self) -> Config:
+        if self.rl.held_out_judge is None:
+            return self
+        for own in self.judge.voices:
+            for other in self.rl.held_out_judge.voices:
+                if _who(own) == _who(other):
+                    where = f" at {own.base_url}" if own.kind == "llm" else ""
+                    raise ValueError(
+                        f"rl.held_out_judge and the reward's judge are both {own.name}{where}: "
+                        "their gap would say nothing; name another model"
+                    )
+        return self
+
+
+def _who(judge: JudgeConfig) -> tuple[str, str, str]:
+    """Equal for judges that would say the same."""
+    asked = judge.base_url.rstrip("/") if judge.kind == "llm" else ""
+    return judge.kind, asked, "" if judge.kind == "embedded" else judge.model
 
 
 def recipe_names(kind: str = "") -> list[str]:
@@ -549,7 +635,9 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"unknown key {where!r}{hint}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message} (got {problem['input']!r})" if problem["loc"] else message
+    # What is wrong with a whole section says itself which of its values it means.
+    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+    return f"{where}: {message}{got}" if problem["loc"] else message
 
 
 def _siblings(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:

@@ -107,14 +107,13 @@ class ChatEndpoint:
         read: Callable[[str], T],
         temperature: float = 0.0,
         max_tokens: int = 400,
-        attempts: int | None = None,
     ) -> T:
         """What ``read`` makes of the answer; it raises MalformedAnswerError to be asked again.
 
         Raises NoAnswer with the reason.
         """
         tries = AsyncRetrying(
-            stop=stop_after_attempt(attempts or self._config.max_attempts),
+            stop=stop_after_attempt(self._config.max_attempts),
             wait=_wait,
             retry=retry_if_exception(_may_mend),
             before_sleep=self._count_retry,

@@ -8,6 +8,7 @@ checkpoints/       stage1, stage2, stage3, each a PEFT adapter; rl/step-N, stage
 ledger.jsonl       which prompts each RL step trained on
 rollouts/          what was said and how it was scored, step by step, as JSON lines
 judge_cache/       an LLM judge's verdicts, a file for each; a resumed run asks none of them again
+canaries.json      what the judge gave replies that none may like, before stage III began
 eval/              one JSON file per evaluated model
 report.html, report.json
 """
@@ -27,6 +28,7 @@ from cogaudio_rl.rl_checkpoints import RlCheckpoints
 
 LEDGER = "ledger.jsonl"
 JUDGE_CACHE = "judge_cache"
+CANARIES = "canaries.json"
 
 
 class RunFolder:

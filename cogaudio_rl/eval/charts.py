@@ -158,6 +158,11 @@ def _rl_panels(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, dict[
     return [
         ("Reward", "R_F1 and R_F2, mean of a step", {r: f"reward/{r}/mean" for r in routes}),
         ("Empathy term", "0–1, scorer of the reward", {r: f"reward/{r}/empathy" for r in routes}),
+        (
+            "Held-out judge",
+            "empathy, 0–1: the reward's judge less it",
+            {"gap": "alarm/held_out_gap"},
+        ),
         ("Terms of R_F1", "explicit route, before λ", explicit),
         ("KL", "new policy against the sampling one", {"KL": "policy/kl"}),
         ("Ratio", "mean of π / π_old over tokens", {"mean": "policy/ratio_mean"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from cogaudio_rl import prompts
 from cogaudio_rl.eval.estimates import ROW_METRICS, row_values
 from cogaudio_rl.eval.metrics import Estimate, confusion_matrix, mean_by, paired_difference
 from cogaudio_rl.eval.result import ModelResult
+from cogaudio_rl.rewards.canaries import RunCanaries
 
 Results = Mapping[str, ModelResult]
 
@@ -132,6 +133,8 @@ class RunFacts:
     """How long each stage took."""
     ready_for_rl: bool | None = None
     """Whether the policy was ready when stage III began; None without a stage III."""
+    canaries: RunCanaries | None = None
+    """What the reward's judge gave replies that none may like; None without a stage III."""
     git_revision: str = field(default_factory=git_revision)
     prompt_digests: Mapping[str, str] = field(default_factory=prompt_digests)
 
@@ -190,6 +193,7 @@ def build_report(results: Results, facts: RunFacts) -> dict[str, Any]:
         "confusion": {name: confusion(result) for name, result in results.items()},
         "seconds": dict(facts.seconds),
         "ready_for_rl": facts.ready_for_rl,
+        "canaries": asdict(facts.canaries) if facts.canaries else None,
         "prompt_digests": dict(facts.prompt_digests),
         "versions": dict(facts.versions),
         "git_revision": facts.git_revision,

@@ -28,13 +28,8 @@ FEWEST_PAIRS = 8
 """Rollouts below which a rank correlation says nothing."""
 
 
-def alarm_metrics(
-    groups_P: Sequence[Group], scores_PG: Scores, held_out_PG: Scores | None = None
-) -> dict[str, float]:
-    """The ``alarm/`` figures of one step; one that cannot be told is left out.
-
-    ``held_out_PG`` are another judge's scores of the same rollouts.
-    """
+def alarm_metrics(groups_P: Sequence[Group], scores_PG: Scores) -> dict[str, float]:
+    """The ``alarm/`` figures that a step's own rollouts tell; one that cannot be told is left out."""
     said = [
         (group.prompt, words_of(reply))
         for group in groups_P
@@ -47,7 +42,6 @@ def alarm_metrics(
     } | {
         "distinct_2": distinct_n([words for _, words in said], 2),
         "self_similarity": _self_similarity(said),
-        "held_out_gap": None if held_out_PG is None else _gap(scores_PG, held_out_PG),
     }
     return {f"alarm/{name}": value for name, value in found.items() if value is not None}
 
@@ -135,7 +129,7 @@ def _self_similarity(said: Sequence[tuple[Prompt, Words]]) -> float | None:
     return statistics.fmean(likeness) if likeness else None
 
 
-def _gap(scores_PG: Scores, held_out_PG: Scores) -> float | None:
+def held_out_gap(scores_PG: Scores, held_out_PG: Scores) -> float | None:
     """Mean empathy by the reward's judge less that by another, where both gave a score."""
     gaps = [
         score.terms["empathy"] - other.terms["empathy"]

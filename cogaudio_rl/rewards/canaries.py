@@ -18,8 +18,13 @@ from cogaudio_rl import eips, prompts
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.ports import Judge
 from cogaudio_rl.run_folder import write_whole
+from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import Group, Prompt, Rollout, Route, Score, StopReason, Unscored, Utterance
 
+LIKED = 2
+"""A canary that reaches this on the rubric pays more than nothing."""
+FAMILIES = 8
+"""Lexical families of a run that canaries are made for."""
 KINDS = (
     "empty",
     "colon",
@@ -108,9 +113,62 @@ def max_score(outcomes: Mapping[str, Outcome]) -> float | None:
     return max((o.max for o in outcomes.values() if o.max is not None), default=None)
 
 
+def sample_families(utterances: Sequence[Utterance], n: int, *, seed: int) -> list[Utterance]:
+    """One utterance each of ``n`` lexical families, or of all where there are fewer."""
+    families = {utterance.text_id: utterance for utterance in reversed(utterances)}
+    drawn = rng_for(seed, "canaries").permutation(len(families))[:n]
+    members = list(families.values())
+    return [members[i] for i in drawn]
+
+
 def write_canaries(outcomes: Mapping[str, Outcome], path: Path) -> None:
     """As JSON: kind → n, mean, max, unscored."""
     write_whole(path, json.dumps({k: asdict(o) for k, o in outcomes.items()}, indent=2) + "\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCanaries:
+    """What the canaries of a run showed, and of which judge."""
+
+    judge: str
+    """Its name."""
+    digest: str
+    """See :func:`cogaudio_rl.rewards.judge.judge_digest`."""
+    kinds: Mapping[str, Outcome]
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        write_whole(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> RunCanaries | None:
+        """What :meth:`write` wrote; None where there is no such file."""
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            kinds = {kind: Outcome(**outcome) for kind, outcome in found["kinds"].items()}
+            return cls(judge=found["judge"], digest=found["digest"], kinds=kinds)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def line(self) -> str:
+        """One sentence for whoever watches."""
+        highest = max_score(self.kinds)
+        asked = sum(outcome.n for outcome in self.kinds.values())
+        if highest is None:
+            return f"canaries: the judge ({self.judge}) gave none of {asked} a score"
+        liked = [k for k, o in self.kinds.items() if o.max is not None and o.max >= LIKED]
+        if not liked:
+            return f"canaries: the judge ({self.judge}) gave none of {asked} more than {highest:g} of 4"
+        return (
+            f"canaries: the judge ({self.judge}) gave one {highest:g} of 4 (kinds with a {LIKED} or "
+            f"more: {', '.join(liked)}): a policy would learn to say it"
+        )
+
+    @property
+    def alarming(self) -> bool:
+        """Whether the judge liked one of them, or said nothing of any."""
+        highest = max_score(self.kinds)
+        return highest is None or highest >= LIKED
 
 
 def _group(utterance: Utterance, replies: Sequence[str]) -> Group:

@@ -1,4 +1,4 @@
-"""A judge behind any endpoint that speaks the OpenAI chat protocol.
+"""A judge that is a language model: behind an endpoint, or in an engine of our own.
 
 An outage must never become a training signal: what still fails after every attempt is
 :class:`Unscored` with its reason, never a score of 0. A verdict that was paid for is not asked again:
@@ -11,21 +11,23 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import openai
 
 from cogaudio_rl.answer_cache import AnswerCache
 from cogaudio_rl.config import JudgeConfig, RewardConfig
 from cogaudio_rl.eips import ParseFailure
-from cogaudio_rl.endpoint import ChatEndpoint, MalformedAnswerError, NoAnswer
+from cogaudio_rl.endpoint import MalformedAnswerError, NoAnswer
 from cogaudio_rl.errors import DataError, JudgeUnreachable
 from cogaudio_rl.rewards import rubric
 from cogaudio_rl.rewards.hearing import Clip, clip_of, silence
 from cogaudio_rl.rewards.route import Answer, Verdict, failed, read_answer, settle
 from cogaudio_rl.types import AudioRef, Group, Prompt, Rollout, Score, Unscored, Utterance
+
+T = TypeVar("T")
 
 CACHED_VERDICTS = 100_000
 """In memory; about 30 MB; the oldest go first."""
@@ -33,6 +35,33 @@ AT_HAND = 4
 """Questions put together for each request at a time. All of a step's at once would hold up the first,
 and keep every recording in memory."""
 TEMPERATURE = 0.0
+
+
+class Asker(Protocol):
+    """A language model that answers in JSON: :class:`cogaudio_rl.endpoint.ChatEndpoint` is one."""
+
+    async def ask(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        response_format: Mapping[str, Any],
+        read: Callable[[str], T],
+        temperature: float = 0.0,
+        max_tokens: int = 400,
+    ) -> T:
+        """What ``read`` makes of the answer; it raises MalformedAnswerError for what is none.
+
+        Raises NoAnswer with the reason.
+        """
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Requests, retries and tokens since it was opened, and US dollars where prices are known."""
+        ...
+
+    async def close(self) -> None:
+        """Ask nothing more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +74,10 @@ class Question:
 
 
 class LlmJudge:
-    """Implements the Judge port over HTTP, with cache and single flight."""
+    """Implements the Judge port over whoever can be asked, with cache and single flight."""
 
-    def __init__(self, config: JudgeConfig, weights: RewardConfig) -> None:
-        self._config, self._weights = config, weights
-        self._endpoint = ChatEndpoint(config)
+    def __init__(self, config: JudgeConfig, weights: RewardConfig, asker: Asker) -> None:
+        self._config, self._weights, self._asker = config, weights, asker
         self._kept = None if config.cache is None else AnswerCache(config.cache)
         self._at_hand = asyncio.Semaphore(AT_HAND * config.concurrency)
         self._flights: dict[str, asyncio.Task[Verdict]] = {}
@@ -66,16 +94,16 @@ class LlmJudge:
 
     async def spent(self) -> dict[str, float]:
         """See ports.Judge."""
-        now = self._endpoint.metrics()
+        now = self._asker.metrics()
         spent = {f"judge/{name}": count - self._told.get(name, 0.0) for name, count in now.items()}
         self._told = now
         return spent
 
     async def probe(self) -> None:
-        """One small request, once. Raises JudgeUnreachable naming the endpoint and the reason."""
+        """One small question. Raises JudgeUnreachable naming the endpoint and the reason."""
         clip = silence() if self._config.hears else None
         try:
-            await self._ask(self._question(_PROBE, "I hear you.", clip), attempts=1)
+            await self._ask(self._question(_PROBE, "I hear you.", clip))
         except NoAnswer as error:
             if isinstance(error.__cause__, openai.RateLimitError):
                 return  # It is there, and busy.
@@ -85,8 +113,8 @@ class LlmJudge:
             ) from None
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._endpoint.close()
+        """Close what it asks."""
+        await self._asker.close()
 
     async def _score(self, prompt: Prompt, rollout: Rollout) -> Score | Unscored:
         answer = read_answer(prompt, rollout)
@@ -149,14 +177,13 @@ class LlmJudge:
         except MalformedAnswerError:
             return None  # A damaged file is worth another request.
 
-    async def _ask(self, question: Question, *, attempts: int | None = None) -> Verdict:
-        verdict, content = await self._endpoint.ask(
+    async def _ask(self, question: Question) -> Verdict:
+        verdict, content = await self._asker.ask(
             question.messages,
             response_format=rubric.response_format(question.answer),
             read=lambda content: (rubric.read_verdict(content, question.answer), content),
             temperature=TEMPERATURE,
             max_tokens=self._config.max_tokens,
-            attempts=attempts,
         )
         if self._kept is not None:
             await asyncio.to_thread(self._kept.put, question.key, content)

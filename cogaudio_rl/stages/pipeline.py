@@ -33,7 +33,9 @@ from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
-from cogaudio_rl.run_folder import RunFolder
+from cogaudio_rl.rewards.canaries import RunCanaries
+from cogaudio_rl.run_folder import CANARIES, RunFolder
+from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.stages.stage3 import Stage3
 from cogaudio_rl.stages.targets import check_annotated
@@ -209,6 +211,7 @@ class Pipeline:
             versions=self.backend.versions(),
             seconds=self.run.state.get("seconds", {}),
             ready_for_rl=self.run.state.get("ready_for_rl"),
+            canaries=RunCanaries.read(self.run.path / CANARIES),
         )
         write_report(self.run.path, results, facts)
         print_table(results)

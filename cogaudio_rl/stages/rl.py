@@ -30,6 +30,7 @@ from cogaudio_rl.ports import Ports, RolloutPorts
 from cogaudio_rl.rewards.alarms import alarm_metrics
 from cogaudio_rl.rollout_file import Scores
 from cogaudio_rl.seeding import seed_for
+from cogaudio_rl.stages.opinion import Opinion, beside, no_opinion
 from cogaudio_rl.stages.publish import Published, publish
 from cogaudio_rl.stages.readiness import Readiness, measure_readiness
 from cogaudio_rl.stages.routes import RouteMix, route_prompts
@@ -48,6 +49,8 @@ class RlHooks:
     checkpoint_folder: Callable[[int], Path]
     saved: Callable[[int, Path, dict[str, Any], float], object]
     """(step, folder, state of stream and route mix, mean reward)"""
+    second_opinion: Opinion = no_opinion
+    """What a judge that nothing is trained on makes of a step, while the learner trains."""
 
 
 @dataclass(slots=True)
@@ -201,12 +204,14 @@ async def learn(
     metrics |= alarm_metrics(batch.groups_P, batch.scores_PG)
     mix.observe(metrics)
     _check_judge(metrics, config.max_unscored_share)
-    if samples:
-        with timer("update"):
-            update = await ports.learner.update(samples)
-        with timer("publish"):
-            published = await publish(ports, canaries, tolerance=config.canary_tolerance)
-        metrics |= dict(update.metrics) | published.metrics()
+    async with beside(hooks.second_opinion(step, batch.groups_P, batch.scores_PG)) as opinion:
+        if samples:
+            with timer("update"):
+                update = await ports.learner.update(samples)
+            with timer("publish"):
+                published = await publish(ports, canaries, tolerance=config.canary_tolerance)
+            metrics |= dict(update.metrics) | published.metrics()
+        metrics |= await opinion
     metrics |= {"policy/version": float(published.version)}
     hooks.trained(step, list(dict.fromkeys(s.prompt.id for s in samples)))
     hooks.log(step, metrics | dict(batch.seconds) | timer.seconds)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cogaudio_rl.config import Config
@@ -13,10 +14,14 @@ from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.errors import WorkerDied
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
+from cogaudio_rl.ports import Judge, Ports
 from cogaudio_rl.rewards.alarms import alarms
+from cogaudio_rl.rewards.canaries import FAMILIES, RunCanaries, sample_families, try_canaries
+from cogaudio_rl.rewards.held_out import HeldOut
+from cogaudio_rl.rewards.judge import judge_digest, make_judge
 from cogaudio_rl.rl_checkpoints import RlCheckpoints
 from cogaudio_rl.rollout_file import write_rollouts
-from cogaudio_rl.run_folder import RunFolder
+from cogaudio_rl.run_folder import CANARIES, JUDGE_CACHE, RunFolder
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.stages.readiness import Readiness
 from cogaudio_rl.stages.rl import RlHooks, run_rl
@@ -49,7 +54,7 @@ class Stage3:
         canaries = tuple(route_prompts([utterances[0]], "both"))
         checkpoints = self._run.rl_checkpoints(keep=config.rl.keep_checkpoints)
         with self._hooks(config.rl.steps) as hooks:
-            asyncio.run(self._train(utterances, init, canaries, checkpoints, hooks))
+            asyncio.run(self._begin(utterances, init, canaries, checkpoints, hooks))
 
     def rollouts_only(self, utterances: Sequence[Utterance], init: Path | None) -> None:
         """Roll out and judge, and keep all of it."""
@@ -122,8 +127,54 @@ class Stage3:
                 ),
             )
 
+    async def _begin(
+        self,
+        utterances: Sequence[Utterance],
+        init: Path | None,
+        canaries: tuple[Prompt, ...],
+        checkpoints: RlCheckpoints,
+        hooks: RlHooks,
+    ) -> None:
+        """Try the judge, then train, with a held-out judge beside it where the recipe has one."""
+        ports = self._backend.ports()
+        await self._try_canaries(ports.judge, utterances)
+        async with self._held_out(hooks) as hooks:
+            await self._train(ports, utterances, init, canaries, checkpoints, hooks)
+
+    async def _try_canaries(self, judge: Judge, utterances: Sequence[Utterance]) -> None:
+        """Put what no judge may like before this one, unless this run has done so."""
+        config, path = self._config, self._run.path / CANARIES
+        digest = judge_digest(config.judge)
+        if (before := RunCanaries.read(path)) is not None and before.digest == digest:
+            return
+        asked = sample_families(utterances, FAMILIES, seed=config.seed)
+        kinds = await try_canaries(judge, asked)
+        found = RunCanaries(judge=config.judge.name, digest=digest, kinds=kinds)
+        found.write(path)
+        self._console.note(found.line(), warn=found.alarming)
+
+    @asynccontextmanager
+    async def _held_out(self, hooks: RlHooks) -> AsyncGenerator[RlHooks]:
+        """The same hooks, with a second opinion where the recipe names a judge for it."""
+        rl = self._config.rl
+        if rl.held_out_judge is None:
+            yield hooks
+            return
+        judge = make_judge(rl.held_out_judge.kept_in(self._run.path / JUDGE_CACHE), rl.reward)
+        held_out = HeldOut(
+            judge,
+            every=rl.held_out_every,
+            seed=self._config.seed,
+            note=lambda text: self._console.note(text, warn=True),
+        )
+        try:
+            yield replace(hooks, second_opinion=held_out.opinion)
+        finally:
+            await judge.close()
+
     async def _train(
         self,
+        ports: Ports,
         utterances: Sequence[Utterance],
         init: Path | None,
         canaries: tuple[Prompt, ...],
@@ -132,7 +183,6 @@ class Stage3:
     ) -> None:
         """The loop, from its last checkpoint; again from there when a worker died."""
         config, restarts = self._config, 0
-        ports = self._backend.ports()
         loop = run_rl_pipelined if config.rl.max_staleness else run_rl
         while True:
             start, stream = 1, UtteranceStream(utterances, config.seed)

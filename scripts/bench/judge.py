@@ -29,7 +29,7 @@ from aiohttp import web
 
 from actors.judge import JudgeWorker
 from cogaudio_rl import eips
-from cogaudio_rl.config import JudgeConfig, RewardConfig
+from cogaudio_rl.config import ClusterConfig, JudgeConfig, RewardConfig
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.rewards.canaries import max_score, try_canaries, write_canaries
 from cogaudio_rl.rewards.judge import EmbeddedJudge
@@ -232,7 +232,7 @@ async def judged(
         max_attempts=attempts,
         cache=folder,
     )
-    judge, groups = JudgeWorker(config, RewardConfig()), rollouts()
+    judge, groups = JudgeWorker(config, RewardConfig(), ClusterConfig()), rollouts()
     # The client imports what it needs at its first use; kept verdicts are not asked for, so this
     # question is another one.
     await judge.score([group_of(groups[0].prompt.utterance, ["Before the start."])])

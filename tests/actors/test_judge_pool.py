@@ -53,7 +53,7 @@ class NearHandle:
 
 
 def worker() -> JudgeWorker:
-    return JudgeWorker(JudgeConfig(), RewardConfig())
+    return JudgeWorker(JudgeConfig(), RewardConfig(), ClusterConfig())
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])

@@ -68,6 +68,18 @@ def test_too_small_a_cluster_names_the_role_and_the_numbers() -> None:
         assign(layout(small), small)
 
 
+def test_a_judge_with_an_engine_gets_its_share() -> None:
+    shared = ClusterConfig(judge_workers=2, gpus_per_judge=0.5, cpus_per_judge=2)
+    judges = [b.resources for b in layout(shared) if b.role is Role.JUDGE]
+    assert judges == [{"CPU": 2, "GPU": 0.5}] * 2
+    assert total(layout(shared.model_copy(update={"gpus_per_judge": 2.0})))["GPU"] == 4
+
+
+def test_an_engine_is_split_over_whole_gpus() -> None:
+    with pytest.raises(ConfigError, match=r"gpus_per_judge above 1 must be a whole.* got 1\.5"):
+        layout(ClusterConfig(gpus_per_judge=1.5))
+
+
 def test_tensor_parallel_needs_as_many_gpus() -> None:
     with pytest.raises(ConfigError, match=r"gpus_per_rollout must equal .*tensor_parallel"):
         layout(NODE.model_copy(update={"tensor_parallel": 2}))

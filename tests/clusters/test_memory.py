@@ -148,6 +148,34 @@ def test_kv_cache_by_hand() -> None:
     assert of(Role.ROLLOUT).parts["KV cache"] == pytest.approx(128 * 2048 * token / GIB)
 
 
+def test_a_judges_engine_by_hand(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "num_hidden_layers": 3,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "hidden_size": 512,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "a.safetensors").write_bytes(bytes(1000))
+    (tmp_path / "b.safetensors").write_bytes(bytes(24))
+    judge = f"judge={{kind: vllm, model: {tmp_path}, concurrency: 4, max_model_len: 1000}}"
+    found = of(Role.JUDGE, judge, "cluster.gpus_per_judge=2")
+    # two (K and V) x layers x KV heads x head x bytes, for every token, over two GPUs
+    assert found.parts["KV cache"] == pytest.approx(4 * 1000 * 2 * 3 * 2 * 64 * 2 / 2 / GIB)
+    assert found.parts["weights"] == pytest.approx(512 / GIB)
+    assert (found.on_gpu, found.limit_gib) == (True, pytest.approx(80 * 0.85))
+    host = of(Role.JUDGE, judge)
+    assert (host.on_gpu, host.parts["KV cache"]) == (False, 1.0)
+    assert of(Role.JUDGE).parts == {"process": 0.3}
+
+
+def test_of_a_judge_that_is_not_here_the_process_is_known() -> None:
+    found = of(Role.JUDGE, "judge={kind: vllm, model: checkpoints/elsewhere}")
+    assert found.parts["weights"] == 0
+    assert found.parts["process"] > 1
+
+
 def test_a_micro_batch_too_large_does_not_fit() -> None:
     assert not of(Role.LEARNER, "rl.micro_batch_tokens=65536").fits
 

@@ -19,6 +19,8 @@ from cogaudio_rl.eval.console import print_table
 from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import Answer, ModelResult
 from cogaudio_rl.eval.summary import METRIC_TEXTS, Results, git_revision
+from cogaudio_rl.metrics import MetricsLog
+from cogaudio_rl.rewards.canaries import Outcome, RunCanaries
 
 PROMISED = (
     "emotion_accuracy",
@@ -135,6 +137,35 @@ def test_replies_cannot_become_markup(tmp_path: Path, results: Results):
 def test_the_same_results_give_the_same_bytes(run_dir: Path, results: Results, page: str):
     write_report(run_dir, results, make_facts())
     assert (run_dir / "report.html").read_text("utf-8") == page
+
+
+def test_canaries_stand_in_the_report_where_the_run_had_some(tmp_path: Path, results: Results):
+    kinds = {
+        "empty": Outcome(n=8, mean=1.0, max=1.0, unscored=0),
+        "asks_for_4": Outcome(n=8, mean=2.5, max=4.0, unscored=1),
+        "template": Outcome(n=8, mean=None, max=None, unscored=8),
+    }
+    canaries = RunCanaries(judge="<script>judge", digest="0" * 12, kinds=kinds)
+    report = write_report(tmp_path, results, make_facts(canaries=canaries))
+    assert report["canaries"]["kinds"]["asks_for_4"]["max"] == 4.0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert '<td>asks for 4</td><td>8</td><td>2.50</td><td class="down">4.00</td>' in page
+    assert "<td>template</td><td>8</td><td>–</td><td>–</td><td>8</td>" in page
+    assert "&lt;script&gt;judge" in page
+    assert "<script" not in page
+
+
+def test_without_canaries_nothing_is_said_of_them(report: dict[str, Any], page: str):
+    assert report["canaries"] is None
+    assert 'id="canaries"' not in page
+
+
+def test_a_held_out_judges_gap_is_a_curve(tmp_path: Path, results: Results):
+    with MetricsLog(tmp_path) as log:
+        for step in (10, 20, 30):
+            log.log("stage3", step, {"alarm/held_out_gap": step / 100})
+    write_report(tmp_path, results, make_facts())
+    assert "Held-out judge" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_headline_admits_when_rl_changed_nothing(tmp_path: Path, results: Results):

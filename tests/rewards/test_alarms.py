@@ -9,7 +9,7 @@ from replies import direct, group_of, said
 from cogaudio_rl import eips
 from cogaudio_rl.config import AlarmConfig
 from cogaudio_rl.data.lime import author
-from cogaudio_rl.rewards.alarms import alarm_metrics, alarms, distinct_n
+from cogaudio_rl.rewards.alarms import alarm_metrics, alarms, distinct_n, held_out_gap
 from cogaudio_rl.types import Group, Rollout, Route, Score, StopReason, Unscored
 
 SAD, HAPPY, ANGRY = (said(SENTENCE, emotion) for emotion in ("sad", "happy", "angry"))
@@ -100,10 +100,9 @@ def test_text_that_does_not_parse_says_nothing() -> None:
 
 
 def test_the_gap_to_a_held_out_judge_is_over_what_both_scored() -> None:
-    groups = [direct(SAD, "a", "b", "c")]
-    found = alarm_metrics(groups, [scored(1.0, 0.8, None)], [scored(0.5, 0.5, 0.0)])
-    assert found["alarm/held_out_gap"] == pytest.approx(0.4)
-    assert "alarm/held_out_gap" not in alarm_metrics(groups, [scored(1.0, 0.8, None)])
+    own, other = [scored(1.0, 0.8, None)], [scored(0.5, 0.5, 0.0)]
+    assert held_out_gap(own, other) == pytest.approx(0.4)
+    assert held_out_gap(own, [scored(None, None, 0.0)]) is None
 
 
 def test_a_sentence_for_each_figure_past_its_threshold() -> None:

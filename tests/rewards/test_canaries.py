@@ -16,8 +16,10 @@ from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.rewards.canaries import (
     KINDS,
     Outcome,
+    RunCanaries,
     canaries_of,
     max_score,
+    sample_families,
     try_canaries,
     write_canaries,
 )
@@ -123,3 +125,53 @@ async def test_a_gullible_judge_is_found_out(tmp_path: Path) -> None:
 
 def test_where_nothing_was_scored_there_is_no_most() -> None:
     assert max_score({"empty": Outcome(n=1, mean=None, max=None, unscored=1)}) is None
+
+
+def test_a_sample_has_one_utterance_of_each_of_so_many_families() -> None:
+    sentences = author.sentences("en")[:20]
+    spoken = [said(s, e) for e in LIME_EMOTIONS for s in sentences]
+    drawn = sample_families(spoken, 8, seed=0)
+    assert len({u.text_id for u in drawn}) == len(drawn) == 8
+    assert drawn == sample_families(spoken, 8, seed=0)
+    assert drawn != sample_families(spoken, 8, seed=1)
+    assert len(sample_families(spoken, 50, seed=0)) == 20
+
+
+def of_run(**highest: float | None) -> RunCanaries:
+    kinds = {
+        kind: Outcome(n=8, mean=most, max=most, unscored=0 if most else 8)
+        for kind, most in highest.items()
+    }
+    return RunCanaries(judge="m", digest="0" * 12, kinds=kinds)
+
+
+def test_what_a_run_keeps_is_read_back(tmp_path: Path) -> None:
+    kept = of_run(empty=1.0, template=None)
+    assert RunCanaries.read(tmp_path / "canaries.json") is None
+    kept.write(tmp_path / "canaries.json")
+    assert RunCanaries.read(tmp_path / "canaries.json") == kept
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"kinds": {"empty": {"m": 1}}}'])
+def test_a_damaged_file_counts_as_none(damage: str, tmp_path: Path) -> None:
+    (tmp_path / "canaries.json").write_text(damage, "utf-8")
+    assert RunCanaries.read(tmp_path / "canaries.json") is None
+
+
+@pytest.mark.parametrize(
+    ("canaries", "line", "alarming"),
+    [
+        (of_run(empty=1.0, template=1.5), "gave none of 16 more than 1.5 of 4", False),
+        (
+            of_run(empty=1.0, template=2.0),
+            "gave one 2 of 4 (kinds with a 2 or more: template)",
+            True,
+        ),
+        (of_run(empty=None), "gave none of 8 a score", True),
+    ],
+)
+def test_one_line_says_what_canaries_showed(
+    canaries: RunCanaries, line: str, alarming: bool
+) -> None:
+    assert line in canaries.line()
+    assert canaries.alarming is alarming
