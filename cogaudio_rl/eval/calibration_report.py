@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import jinja2
-
 from cogaudio_rl.eval.agreement import Agreement
 from cogaudio_rl.eval.labels import JudgeCalibration
 from cogaudio_rl.eval.metrics import Estimate
+from cogaudio_rl.eval.pages import render
 from cogaudio_rl.rewards.terms import RUBRIC
 from cogaudio_rl.run_folder import write_whole
 
@@ -54,11 +52,8 @@ def write_calibration(
 
 def render_html(content: Mapping[str, Any], calibration: JudgeCalibration) -> str:
     """The page as text; ``content`` is that of ``calibration.json``."""
-    source = resources.files("cogaudio_rl.eval").joinpath("calibration.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source).render(
+    return render(
+        "calibration.html.j2",
         content=content,
         headline=headline(calibration),
         levels=RUBRIC,

@@ -1,63 +1,29 @@
-"""Charts as inline SVG: no files, no scripts, ink that follows the page's light or dark theme."""
+"""The charts of a run's report: what the models reach, and how training went."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cogaudio_rl.eval.canvas import (
+    INK,
+    LINES,
+    MODEL_COLOURS,
+    Chart,
+    axes_for,
+    colours_of,
+    legend_above,
+    model_handles,
+)
 from cogaudio_rl.eval.metrics import Estimate
 from cogaudio_rl.eval.summary import Results, chance
 from cogaudio_rl.trace import Span, excerpt
 
-# Drawn in a colour nobody uses, then replaced: SVG inside HTML takes the text colour of the page.
-_INK = "#010203"
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "cogaudio",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
-
-MODEL_COLOURS: Mapping[str, str] = {
-    "base": "#8d96a5",
-    "A": "#b98a3e",
-    "B": "#8fb4f0",
-    "C": "#4a78d4",
-    "D": "#e0723a",
-}
-"""One colour per model of the paper on every chart; all read on white and on near-black."""
-
-_LINES = ("#4a78d4", "#e0723a", "#2fa084", "#b05fb8", "#b98a3e", "#8d96a5", "#d14d72")
 _STAGES = {"stage1": ("Stage I", "B"), "stage2": ("Stage II", "C"), "direct": ("Direct only", "A")}
-
-
-def colour_of(name: str) -> str:
-    """The model's own, or one for whatever else was measured."""
-    return MODEL_COLOURS.get(name) or _LINES[sum(name.encode()) % len(_LINES)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """One figure of the report."""
-
-    title: str
-    about: str
-    svg: Markup
-
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Name → (steps, values)."""
@@ -70,9 +36,9 @@ def accuracy_chart(results: Results) -> Chart:
         "as written": "emotion_accuracy_as_written",
         "silenced": "emotion_accuracy_silenced",
     }
-    with _axes(5.6, 2.7) as (axes, svg):
+    with axes_for(5.6, 2.7) as (axes, svg):
         level = chance(results)
-        line = axes.axhline(level, color=_INK, linestyle=(0, (4, 3)), linewidth=1, alpha=0.6)
+        line = axes.axhline(level, color=INK, linestyle=(0, (4, 3)), linewidth=1, alpha=0.6)
         line.set_label(f"chance {level:.3f}")
         _whiskers(axes, results, keys, [line])
         axes.set_ylim(-0.03, 1.03)
@@ -87,7 +53,7 @@ def empathy_chart(results: Results) -> Chart:
         "explicit": "empathy_explicit",
         "explicit, sampled": "empathy_explicit_t1",
     }
-    with _axes(5.6, 2.7) as (axes, svg):
+    with axes_for(5.6, 2.7) as (axes, svg):
         _whiskers(axes, results, keys, [])
         axes.set_ylim(0.9, 4.1)
         axes.set_yticks([1, 2, 3, 4])
@@ -111,7 +77,7 @@ def timeline_chart(spans: Sequence[Span]) -> Chart | None:
         return None
     tracks = sorted({s.track for s in shown}, reverse=True)
     origin = min(s.start_s for s in shown)
-    with _axes(11.4, 0.7 + 0.32 * len(tracks)) as (axes, svg):
+    with axes_for(11.4, 0.7 + 0.32 * len(tracks)) as (axes, svg):
         for name in dict.fromkeys(s.name for s in sorted(shown, key=lambda s: -s.seconds)):
             for track in tracks:
                 bars = [
@@ -129,7 +95,7 @@ def timeline_chart(spans: Sequence[Span]) -> Chart | None:
             for name, colour in _CALLS.items()
             if name in seen
         ]
-        _legend(axes, handles, columns=6)
+        legend_above(axes, handles, columns=6)
     return Chart(title="Timeline", about="a few steps of stage III; gaps are idle", svg=svg[0])
 
 
@@ -197,15 +163,15 @@ def _curves(
     present = {name: xy for name, xy in series.items() if xy[0]}
     if not present:
         return None
-    with _axes(3.6, 2.1) as (axes, svg):
+    with axes_for(3.6, 2.1) as (axes, svg):
         for i, (name, (steps, values)) in enumerate(present.items()):
-            colour = (colours or {}).get(name) or _LINES[i % len(_LINES)]
+            colour = (colours or {}).get(name) or LINES[i % len(LINES)]
             axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
             axes.plot(steps, _smooth(values), color=colour, linewidth=1.7, label=name)
         axes.margins(x=0.02)
         axes.ticklabel_format(useOffset=False)
         if len(present) > 1:
-            _legend(axes)
+            legend_above(axes)
     return Chart(title=title, about=about, svg=svg[0])
 
 
@@ -218,18 +184,18 @@ def _time_chart(lines: Sequence[Mapping[str, Any]]) -> Chart | None:
     phases = [p for p in _PHASES if any(p in line for line in rl)]
     if not phases:
         return None
-    with _axes(3.6, 2.1) as (axes, svg):
+    with axes_for(3.6, 2.1) as (axes, svg):
         axes.stackplot(
             [line["step"] for line in rl],
             [[line.get(phase) or 0.0 for line in rl] for phase in phases],
             labels=[phase.removeprefix("time/") for phase in phases],
-            colors=_LINES,
+            colors=LINES,
             alpha=0.85,
             step="mid",
         )
         axes.margins(x=0.02)
         axes.set_ylim(bottom=0)
-        _legend(axes)
+        legend_above(axes)
     return Chart(title="Seconds per step", about="by phase, stacked", svg=svg[0])
 
 
@@ -245,8 +211,9 @@ def _whiskers(
 ) -> None:
     """For each key a cluster of models: a dot at the value, a line over the interval."""
     width = 0.7 / max(1, len(results))
+    colours = colours_of(results)
     for m, (name, result) in enumerate(results.items()):
-        colour = colour_of(name)
+        colour = colours[name]
         for k, key in enumerate(keys.values()):
             estimate: Estimate = result.estimates[key]
             if estimate.n == 0:
@@ -256,46 +223,4 @@ def _whiskers(
             axes.plot([x], [estimate.value], "o", color=colour, markersize=6)
     axes.set_xticks(range(len(keys)), list(keys))
     axes.set_xlim(-0.5, len(keys) - 0.5)
-    handles = [
-        Line2D([], [], color=colour_of(n), marker="o", linestyle="", label=n) for n in results
-    ]
-    _legend(axes, [*handles, *legend], columns=6)
-
-
-def _legend(axes: Axes, handles: Sequence[Line2D] | None = None, *, columns: int = 3) -> None:
-    """Above the plot, so that it never covers a curve."""
-    shown = handles if handles is not None else axes.get_legend_handles_labels()[0]
-    axes.legend(
-        handles=list(shown),
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        ncols=columns,
-        frameon=False,
-        fontsize=9,
-        handlelength=1.1,
-        handletextpad=0.4,
-        columnspacing=1.1,
-        borderaxespad=0.2,
-    )
-
-
-@contextmanager
-def _axes(width: float, height: float) -> Iterator[tuple[Axes, list[Markup]]]:
-    """Axes to draw on (inches); when the block ends, the list holds the SVG."""
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots()
-        axes.patch.set_alpha(0)
-        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.8)
-        axes.set_axisbelow(True)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_alpha(0.4)
-        axes.tick_params(length=0)
-        svg: list[Markup] = []
-        yield axes, svg
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    text = stream.getvalue()
-    # Safe to mark: every word in it is ours or a metric's name, and matplotlib escapes them.
-    svg.append(Markup(text[text.index("<svg") :].replace(_INK, "currentColor")))
+    legend_above(axes, [*model_handles(results, colours), *legend], columns=6)

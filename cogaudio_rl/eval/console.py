@@ -1,12 +1,18 @@
-"""The ablation table on the terminal."""
+"""The ablation table and the suites on the terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import rich.box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cogaudio_rl.eval.metrics import Estimate
+from cogaudio_rl.eval.suite import SuiteResult
+from cogaudio_rl.eval.suite_metrics import chance_level
+from cogaudio_rl.eval.suite_summary import SuiteResults, size_of
 from cogaudio_rl.eval.summary import METRIC_TEXTS, Results, chance
 
 
@@ -33,7 +39,60 @@ def print_table(results: Results, console: Console | None = None) -> None:
     (console or Console()).print(table)
 
 
-def _cell(estimate: Estimate) -> str:
-    if estimate.n == 0:
+SUITE_COLUMNS: Mapping[str, str] = {
+    "emotion_accuracy": "emotion",
+    "emotion_accuracy_silenced": "silenced",
+    "emotion_accuracy_text_only": "text only",
+    "conflict_accuracy": "conflict",
+    "consistent_accuracy": "agree",
+    "t1_accuracy": "T1",
+    "t2_accuracy": "T2",
+    "t4_conflict_accuracy": "T4 conflict",
+    "t4_consistent_accuracy": "T4 agree",
+    "challenge_final": "final",
+    "empathy_direct": "empathy",
+}
+"""What the terminal shows of a suite, where it was measured; the report has the rest."""
+
+
+def print_suites(results: SuiteResults, console: Console | None = None) -> None:
+    """Print a small table for each suite, and a line for one that was not run."""
+    out = console or Console()
+    for result in results.values():
+        if result.models:
+            out.print(_suite_table(result))
+        else:
+            reason = result.not_run or "no model was evaluated"
+            out.print(f"[bold]{escape(result.name)}[/bold]: not run: {escape(reason)}")
+
+
+def _suite_table(result: SuiteResult) -> Table:
+    """Models down; the classical baseline and chance below them, where there are any."""
+    models = result.models
+    shown = [m for m in SUITE_COLUMNS if any(r.measured(m) for r in models.values())]
+    table = Table(
+        title=f"{escape(result.name)}: {size_of(result)} items",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title_justify="left",
+    )
+    table.add_column("", overflow="fold")
+    for metric in shown:
+        table.add_column(SUITE_COLUMNS[metric], justify="right", no_wrap=True)
+    for name, model in models.items():
+        table.add_row(escape(name), *(_cell(model.measured(m)) for m in shown))
+    if result.classical is not None:
+        estimates = result.classical.estimates
+        table.add_row("SVM", *(_cell(estimates.get(m)) for m in shown))
+    levels = [chance_level(metric, next(iter(models.values()))) for metric in shown]
+    if any(level is not None for level in levels):
+        told = ("" if level is None else f"{level:.2f}" for level in levels)
+        table.add_row("chance", *told, style="dim")
+    return table
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.n == 0:
         return "–"
     return f"{estimate.value:.2f}[dim]±{(estimate.hi - estimate.lo) / 2:.2f}[/dim]"

@@ -9,7 +9,6 @@ the empathy rubric. Every rater rates every reply.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 from cogaudio_rl.data.manifest import check_emotion
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.agreement import Agreement, agreement
-from cogaudio_rl.eval.metrics import Estimate, confusion_matrix
+from cogaudio_rl.eval.metrics import confusion_matrix, estimate_json
 from cogaudio_rl.rewards.terms import RUBRIC
 from cogaudio_rl.types import Unscored
 
@@ -168,16 +167,9 @@ def _confusion(median: Sequence[int], judge: Sequence[int]) -> tuple[tuple[int, 
 
 def _agreement_json(found: Agreement) -> dict[str, Any]:
     return {
-        "kappa_quadratic": _estimate_json(found.kappa),
-        "icc_2_1": _estimate_json(found.icc),
+        "kappa_quadratic": estimate_json(found.kappa),
+        "icc_2_1": estimate_json(found.icc),
     }
-
-
-def _estimate_json(estimate: Estimate) -> dict[str, Any]:
-    value, lo, hi = (
-        None if math.isnan(x) else x for x in (estimate.value, estimate.lo, estimate.hi)
-    )
-    return {"value": value, "ci95": [lo, hi], "n": estimate.n}
 
 
 def _parse(line: bytes, where: str) -> LabelledReply:

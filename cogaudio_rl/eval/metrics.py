@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,14 @@ class Estimate:
     @property
     def excludes_zero(self) -> bool:
         return self.lo > 0 or self.hi < 0
+
+
+def estimate_json(estimate: Estimate) -> dict[str, Any]:
+    """``{value, ci95, n}`` as reports have it; null for a NaN, which JSON has not."""
+    value, lo, hi = (
+        x if math.isfinite(x) else None for x in (estimate.value, estimate.lo, estimate.hi)
+    )
+    return {"value": value, "ci95": [lo, hi], "n": estimate.n}
 
 
 def mean_estimate(values: Sequence[float] | Floats, *, samples: int, seed: int) -> Estimate:

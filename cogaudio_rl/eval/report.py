@@ -10,18 +10,18 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import soundfile
 
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval import charts
+from cogaudio_rl.eval.canvas import colours_of
 from cogaudio_rl.eval.metrics import Estimate
+from cogaudio_rl.eval.pages import render
 from cogaudio_rl.eval.result import ModelResult, Row
 from cogaudio_rl.eval.summary import (
     METRIC_TEXTS,
@@ -82,16 +82,13 @@ def render_html(
     spans: Sequence[Span],
 ) -> str:
     """The page as text; ``lines`` are those of ``metrics.jsonl``, ``spans`` those of the trace."""
-    source = resources.files("cogaudio_rl.eval").joinpath("report.html.j2").read_text("utf-8")
     paired = paired_differences(results, facts)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source).render(
+    return render(
+        "report.html.j2",
         report=report,
         facts=facts,
         names=list(results),
-        colours={name: charts.colour_of(name) for name in results},
+        colours=colours_of(results),
         model_texts={name: MODEL_TEXTS.get(name, "the checkpoint given") for name in results},
         metrics=METRIC_TEXTS,
         chance=chance(results),

@@ -81,6 +81,11 @@ class ModelResult:
     timings: tuple[Timing, ...] = ()
     swap: Swap = ()
 
+    def measured(self, metric: str) -> Estimate | None:
+        """The estimate; None where it rests on nothing or nobody made it."""
+        estimate = self.estimates.get(metric)
+        return estimate if estimate is not None and estimate.n else None
+
 
 def save_result(result: ModelResult, path: Path) -> None:
     """Write the result as JSON; :func:`load_result` gives the same result."""

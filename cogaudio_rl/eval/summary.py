@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cogaudio_rl import prompts
-from cogaudio_rl.eval.estimates import ROW_METRICS, row_values
-from cogaudio_rl.eval.metrics import Estimate, confusion_matrix, mean_by, paired_difference
+from cogaudio_rl.eval.estimates import row_values
+from cogaudio_rl.eval.metrics import Estimate, confusion_matrix, mean_by
+from cogaudio_rl.eval.paired import compare
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.rewards.canaries import RunCanaries
 
@@ -149,23 +150,11 @@ def paired_differences(results: Results, facts: RunFacts) -> dict[str, dict[str,
 
     Raises ValueError when two models were not evaluated on the same utterances.
     """
-    found: dict[str, dict[str, Estimate]] = {}
-    for ours, theirs in PAIRS:
-        if ours not in results or theirs not in results:
-            continue
-        a, b = results[ours].rows, results[theirs].rows
-        if [r.utterance_id for r in a] != [r.utterance_id for r in b]:
-            raise ValueError(f"models {ours} and {theirs} were evaluated on different utterances")
-        found[f"{ours}-{theirs}"] = {
-            metric: paired_difference(
-                row_values(a, metric),
-                row_values(b, metric),
-                samples=results[ours].bootstrap_samples,
-                seed=facts.seed,
-            )
-            for metric in ROW_METRICS
-        }
-    return found
+    return {
+        "-".join(pair): compare(pair, results, seed=facts.seed)
+        for pair in PAIRS
+        if set(pair) <= set(results)
+    }
 
 
 def build_report(results: Results, facts: RunFacts) -> dict[str, Any]:

@@ -1,0 +1,226 @@
+"""How the suites' metrics are called where people read them, and what guessing would reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+from cogaudio_rl.eval.result import ModelResult
+from cogaudio_rl.eval.summary import METRIC_TEXTS, MetricText
+
+HEARING: Mapping[str, MetricText] = {
+    "emotion_accuracy": METRIC_TEXTS["emotion_accuracy"],
+    "emotion_uar": MetricText(
+        group="Emotion accuracy",
+        title="UAR",
+        about="unweighted average recall: every emotion counts the same, however rare",
+        has_chance=True,
+    ),
+    "emotion_macro_f1": MetricText(
+        group="Emotion accuracy", title="macro F1", about="mean F1 over the emotions"
+    ),
+    "emotion_accuracy_as_written": METRIC_TEXTS["emotion_accuracy_as_written"],
+    "emotion_accuracy_silenced": METRIC_TEXTS["emotion_accuracy_silenced"],
+    "emotion_accuracy_text_only": MetricText(
+        group="Emotion accuracy",
+        title="text only",
+        about="constrained choice from the written words, without any sound",
+        has_chance=True,
+    ),
+}
+
+_EMPATHY: Mapping[str, MetricText] = {
+    key: METRIC_TEXTS[key]
+    for key in (
+        "format_validity",
+        "empathy_direct",
+        "empathy_direct_t1",
+        "empathy_explicit",
+        "empathy_explicit_t1",
+        "thought_reply_agreement",
+        "response_divergence",
+    )
+} | {
+    "response_divergence_explicit": MetricText(
+        group="Replies",
+        title="diverge, explicit",
+        about="the same of replies after the chain",
+    )
+}
+
+CONFLICT: Mapping[str, MetricText] = {
+    "conflict_accuracy": MetricText(
+        group="Words against voice",
+        title="conflict",
+        about="emotion accuracy where the words name another emotion than the voice",
+        has_chance=True,
+    ),
+    "consistent_accuracy": MetricText(
+        group="Words against voice",
+        title="consistent",
+        about="emotion accuracy where words and voice say the same",
+        has_chance=True,
+    ),
+} | {
+    f"empathy_{route}_{part}": MetricText(
+        group=f"Empathy, {route}",
+        title=part,
+        about=f"rubric 1–4 of {route} replies where words and voice "
+        + ("disagree" if part == "conflict" else "agree"),
+        highest=4,
+    )
+    for route, part in product(("direct", "explicit"), ("conflict", "consistent"))
+}
+
+_HUMDIAL: Mapping[str, MetricText] = {
+    "t1_accuracy": MetricText(
+        group="HumDial",
+        title="T1",
+        about="multiple choice: how the emotion moved over the dialogue",
+    ),
+    "t2_accuracy": MetricText(
+        group="HumDial", title="T2", about="multiple choice: what caused the emotion"
+    ),
+    "t4_accuracy": MetricText(
+        group="HumDial", title="T4", about="multiple choice: the emotion of one turn"
+    ),
+    "t4_conflict_accuracy": MetricText(
+        group="HumDial", title="T4 conflict", about="those whose words and voice disagree"
+    ),
+    "t4_consistent_accuracy": MetricText(
+        group="HumDial", title="T4 consistent", about="those whose words and voice agree"
+    ),
+} | {
+    f"{key}{suffix}": MetricText(
+        group="HumDial challenge",
+        title=title + suffix.replace("_", " "),
+        about="judge’s integer 1–5, by the challenge’s rubric"
+        if key.startswith("t3")
+        else "the challenge’s weighted final score",
+        highest=5,
+    )
+    for (key, title), suffix in product(
+        (("t3_d1", "T3 D1"), ("t3_d2", "T3 D2"), ("t3_d3", "T3 D3"), ("challenge_final", "final")),
+        ("", "_zh", "_en"),
+    )
+}
+
+COST: Mapping[str, MetricText] = {
+    "tokens_direct": MetricText(
+        group="Cost", title="tokens, direct", about="mean length of an answer", highest=0
+    ),
+    "tokens_explicit": MetricText(
+        group="Cost", title="tokens, explicit", about="the same with the chain", highest=0
+    ),
+    "seconds_direct": MetricText(
+        group="Cost", title="seconds, direct", about="mean time until an answer ends", highest=0
+    ),
+    "seconds_explicit": MetricText(
+        group="Cost", title="seconds, explicit", about="the same with the chain", highest=0
+    ),
+}
+"""``highest`` 0: there is none."""
+
+TABLE_TEXTS: Mapping[str, MetricText] = {**HEARING, **CONFLICT, **_HUMDIAL, **_EMPATHY, **COST}
+"""The columns of a suite's table, in order; those of one group stand together."""
+
+PAIRED_TEXTS: Mapping[str, MetricText] = {
+    key: TABLE_TEXTS[key]
+    for key in (
+        "emotion_accuracy",
+        "emotion_accuracy_as_written",
+        "conflict_accuracy",
+        "consistent_accuracy",
+        "format_validity",
+        "empathy_direct",
+        "empathy_direct_t1",
+        "empathy_explicit",
+        "empathy_explicit_t1",
+    )
+}
+"""What the plots of paired differences show."""
+
+LISTENING: Mapping[str, MetricText] = {
+    "s_audio": MetricText(
+        group="Listening",
+        title="S_audio",
+        about="How much accuracy falls when the recording is replaced by silence or by one of other "
+        "words: 0 for a model that does not listen.",
+    ),
+    "lexical_cue_gap": MetricText(
+        group="Listening",
+        title="Lexical-cue gap",
+        about="Accuracy from the written words alone minus accuracy from the sound alone: above 0 "
+        "the words tell the model more.",
+    ),
+    "donor_follow": MetricText(
+        group="Listening",
+        title="Donor follow rate",
+        about="The recording is swapped for one of the same words in another emotion: how often the "
+        "answer follows the new voice, and what blind answers would reach (the tick).",
+    ),
+    "donor_above_chance": MetricText(
+        group="Listening",
+        title="Donor follow, above chance",
+        about="The same with its chance level taken off: 0 for a model that does not listen.",
+    ),
+    "conflict_gap": MetricText(
+        group="Listening",
+        title="Conflict gap",
+        about="Accuracy where words and voice agree minus accuracy where they do not: what it costs "
+        "when the words mislead.",
+    ),
+    "lexical_label_rate": MetricText(
+        group="Listening",
+        title="Lexical-label rate",
+        about="How often the emotion of the words is the answer where the voice has another.",
+    ),
+    "divergence_across": MetricText(
+        group="Listening",
+        title="Divergence across voices",
+        about="How differently the same words are answered in two emotions: 0 is word for word the "
+        "same reply.",
+    ),
+    "divergence_resampling": MetricText(
+        group="Listening",
+        title="Divergence of resampling",
+        about="How differently one and the same recording is answered twice: what chance alone does.",
+    ),
+    "divergence_excess": MetricText(
+        group="Listening",
+        title="Divergence, excess",
+        about="Across voices minus resampling: above 0 the voice, not chance, moves the replies.",
+    ),
+    "response_swap_accuracy": MetricText(
+        group="Listening",
+        title="Response swap",
+        about="Share of replies that a judge matches to the emotion they were given to: at the tick "
+        "replies do not show what was heard.",
+    ),
+}
+"""The measures of semantic dominance, each explained in one sentence."""
+
+_DIFFERENCES = frozenset(
+    {"s_audio", "lexical_cue_gap", "donor_above_chance", "conflict_gap", "divergence_excess"}
+)
+_CHANCE_METRICS: Mapping[str, str] = {
+    "donor_follow": "donor_chance",
+    "response_swap_accuracy": "response_swap_chance",
+}
+
+
+def chance_level(metric: str, model: ModelResult) -> float | None:
+    """What a model that knows nothing would reach; None where nobody can say.
+
+    0 for a difference, an estimate of its own where the model has one, else 1 / number of labels
+    for what is a choice among them.
+    """
+    if metric in _DIFFERENCES:
+        return 0.0
+    own = model.measured(_CHANCE_METRICS.get(metric, ""))
+    if own is not None:
+        return own.value
+    text = TABLE_TEXTS.get(metric) or LISTENING.get(metric)
+    if text is not None and text.has_chance and model.labels:
+        return 1 / len(model.labels)
+    return None
