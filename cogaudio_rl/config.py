@@ -427,6 +427,33 @@ class SuitesConfig(Strict):
     humdial: CorpusConfig = CorpusConfig()
 
 
+OWN_MODELS: tuple[str, ...] = ("base", "A", "B", "C", "D")
+"""Names that the report gives to this project's own models."""
+
+
+class BaselineConfig(EndpointConfig):
+    """A model of somebody else's that the evaluation asks what it asks our own."""
+
+    name: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """What the report calls it; also the name of a file."""
+    hears: bool = True
+    """Gets the recording (OpenAI's ``input_audio``, WAV at 16 kHz); False: the words instead."""
+    max_tokens: Positive = 400
+    """Longest answer, its reasoning included."""
+
+    @model_validator(mode="after")
+    def _can_be_asked_and_named(self) -> BaselineConfig:
+        if not (self.base_url and self.model):
+            raise ValueError(f"baseline {self.name!r} needs base_url and model")
+        # In any case: two names that differ in case alone are one file on some file systems.
+        if self.name.lower() in {name.lower() for name in OWN_MODELS}:
+            own = ", ".join(OWN_MODELS)
+            raise ValueError(
+                f"baseline {self.name!r} has the name of a model of ours ({own}); give it another"
+            )
+        return self
+
+
 class EvalConfig(Strict):
     """What the final evaluation measures."""
 
@@ -442,6 +469,20 @@ class EvalConfig(Strict):
     suites: SuitesConfig = SuitesConfig()
     judge: JudgeConfig | None = None
     """Who scores empathy in the test; None: the test scorer that comes with the package (English)."""
+    baselines: tuple[BaselineConfig, ...] = ()
+    """Models behind endpoints that stand beside our own in the report."""
+
+    @model_validator(mode="after")
+    def _names_once(self) -> EvalConfig:
+        names = [baseline.name.lower() for baseline in self.baselines]
+        twice = [b.name for b in self.baselines if names.count(b.name.lower()) > 1]
+        if twice:
+            raise ValueError(f"two baselines are named {twice[0]!r}; give each a name of its own")
+        if self.judge is not None and any(voice.kind == "vllm" for voice in self.judge.voices):
+            raise ValueError(
+                "judge: kind=vllm scores rewards only; serve the model and take kind=llm"
+            )
+        return self
 
 
 class ClusterConfig(Strict):

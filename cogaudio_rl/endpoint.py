@@ -1,4 +1,4 @@
-"""Any endpoint that speaks the OpenAI chat protocol, asked for JSON of a stated form.
+"""Any endpoint that speaks the OpenAI chat protocol, asked for JSON of a stated form, or for words.
 
 Who judges, writes or annotates asks through here, so that all of them fail alike: what a second try
 may mend is tried again with full jitter under one deadline, and what still fails is NoAnswer with a
@@ -103,14 +103,14 @@ class ChatEndpoint:
         self,
         messages: Sequence[Message],
         *,
-        response_format: Mapping[str, Any],
+        response_format: Mapping[str, Any] | None,
         read: Callable[[str], T],
         temperature: float = 0.0,
         max_tokens: int = 400,
     ) -> T:
         """What ``read`` makes of the answer; it raises MalformedAnswerError to be asked again.
 
-        Raises NoAnswer with the reason.
+        Without a ``response_format`` the answer may be anything. Raises NoAnswer with the reason.
         """
         tries = AsyncRetrying(
             stop=stop_after_attempt(self._config.max_attempts),
@@ -119,13 +119,14 @@ class ChatEndpoint:
             before_sleep=self._count_retry,
             reraise=True,
         )
-        body = {
+        body: dict[str, Any] = {
             "model": self._config.model,
             "messages": [dict(message) for message in messages],
-            "response_format": dict(response_format),
             "temperature": temperature,
             "max_tokens": max_tokens,
         }
+        if response_format is not None:
+            body["response_format"] = dict(response_format)
         try:
             async with self._under_way, asyncio.timeout(self.deadline_s) as deadline:
                 return await tries(self._once, body, read, deadline)
@@ -140,6 +141,8 @@ class ChatEndpoint:
     async def _once(
         self, body: Mapping[str, Any], read: Callable[[str], T], deadline: asyncio.Timeout
     ) -> T:
+        if "response_format" not in body:
+            return read(await self._content(body, deadline))
         if self._takes_schema:
             try:
                 return read(await self._content(body, deadline))

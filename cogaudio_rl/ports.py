@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cogaudio_rl.types import Adapter, Group, Prompt, Sample, Score, Unscored, Update
+
+T = TypeVar("T")
 
 PROBE_TOKENS = 8
 """Length of a canary's answer."""
@@ -49,9 +51,9 @@ class Sampler(Protocol):
         ...
 
 
-async def in_order_of_place(groups: AsyncIterable[tuple[int, Group]]) -> list[Group]:
+async def in_order_of_place(answers: AsyncIterable[tuple[int, T]]) -> list[T]:
     """What :meth:`Sampler.stream` gives, once all of it is there, in the order of the prompts."""
-    found = {place: group async for place, group in groups}
+    found = {place: answer async for place, answer in answers}
     return [found[place] for place in sorted(found)]
 
 

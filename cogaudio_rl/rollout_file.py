@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def read_rollouts(
                     "data; train with the data the rollouts were made from"
                 )
             prompt = Prompt(utterance=by_id[line["utterance"]], route=Route(line["route"]))
-            groups.setdefault(prompt, []).append(_rollout(line))
+            groups.setdefault(prompt, []).append(read_rollout(line))
             scores.setdefault(prompt, []).append(
                 Unscored(reason=line["unscored"])
                 if "unscored" in line
@@ -84,6 +84,14 @@ def _record(prompt: Prompt, rollout: Rollout, score: Score | Unscored) -> dict[s
         "route": prompt.route,
         "transcript": prompt.utterance.transcript,
         "emotion": prompt.utterance.emotion,
+        **rollout_record(rollout),
+        **verdict,
+    }
+
+
+def rollout_record(rollout: Rollout) -> dict[str, Any]:
+    """All of a rollout in what JSON knows; :func:`read_rollout` gives it back."""
+    return {
         "policy_version": rollout.policy_version,
         "last_version": rollout.last_version,
         "later_versions": rollout.later_versions,
@@ -91,10 +99,11 @@ def _record(prompt: Prompt, rollout: Rollout, score: Score | Unscored) -> dict[s
         "text": rollout.text,
         "token_ids": rollout.token_ids,
         "logprobs": rollout.logprobs,
-    } | verdict
+    }
 
 
-def _rollout(line: dict[str, Any]) -> Rollout:
+def read_rollout(line: Mapping[str, Any]) -> Rollout:
+    """Raises KeyError, TypeError or ValueError for what is no rollout."""
     ids, logprobs = tuple(line["token_ids"]), tuple(line["logprobs"])
     if len(ids) != len(logprobs):
         raise ValueError(f"{len(ids)} token_ids and {len(logprobs)} logprobs")

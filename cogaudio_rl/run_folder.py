@@ -123,11 +123,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines: list[dict[str, Any]] = []
-    for text in path.read_text("utf-8").splitlines():
+    # Not splitlines(): text may hold what Unicode takes for the end of a line, and JSON does not.
+    for text in path.read_text("utf-8").split("\n"):
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:
-            break  # cut short by a kill; only the last line can be
+            break  # the empty end, or cut short by a kill; only the last line can be
     return lines
 
 

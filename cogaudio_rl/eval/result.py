@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,3 +113,15 @@ def load_result(path: Path) -> ModelResult:
         timings=tuple(Timing(**timing) for timing in raw["timings"]),
         swap=tuple(tuple(map(tuple, family)) for family in raw["swap"]),
     )
+
+
+def save_timings(timings: Sequence[Timing], path: Path) -> None:
+    """Times beside the answers that are kept: who answers from memory takes none."""
+    write_whole(path, json.dumps([asdict(timing) for timing in timings]))
+
+
+def load_timings(path: Path) -> tuple[Timing, ...]:
+    """What :func:`save_timings` wrote; () where there is nothing."""
+    if not path.is_file():
+        return ()
+    return tuple(Timing(**timing) for timing in json.loads(path.read_text("utf-8")))

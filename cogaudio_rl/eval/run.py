@@ -86,11 +86,12 @@ async def evaluate(
     progress: Progress,
     lexical: Mapping[str, str] = MappingProxyType({}),
     clock: Sampler | None = None,
+    timings: Sequence[Timing] = (),
 ) -> ModelResult:
     """Evaluate whatever policy the sampler holds. ``silence`` is one clip of fixed length.
 
     ``lexical`` says which emotion the words of an utterance (by id) name. ``clock`` is the sampler that
-    times are taken with, where ``sampler`` may answer from memory.
+    times are taken with, where ``sampler`` may answer from memory; ``timings`` were taken before.
     Raises DataError when there are no utterances or one carries an emotion outside ``labels``.
     """
     chosen_ones = select_utterances(utterances, config.max_utterances, seed=seed)
@@ -127,17 +128,18 @@ async def evaluate(
         )
         for i, u in enumerate(chosen_ones)
     )
-    timings = await _timings(clock or sampler, chosen_ones[: config.timed_utterances], seed)
+    timed = chosen_ones[: config.timed_utterances]
+    taken = tuple(timings) or await _timings(clock or sampler, timed, seed)
     swap = await _swap(scorer, chosen_ones, rows, config.swap_families)
     samples = config.bootstrap_samples
     return ModelResult(
         labels=tuple(labels),
         rows=rows,
         estimates=estimate_rows(rows, labels, samples=samples, seed=seed)
-        | estimate_timings(timings, samples=samples, seed=seed)
+        | estimate_timings(taken, samples=samples, seed=seed)
         | estimate_swap(swap, samples=samples, seed=seed),
         bootstrap_samples=samples,
-        timings=timings,
+        timings=taken,
         swap=swap,
     )
 

@@ -73,17 +73,21 @@ CONFLICT: Mapping[str, MetricText] = {
 }
 
 _HUMDIAL: Mapping[str, MetricText] = {
-    "t1_accuracy": MetricText(
-        group="HumDial",
-        title="T1",
-        about="multiple choice: how the emotion moved over the dialogue",
-    ),
-    "t2_accuracy": MetricText(
-        group="HumDial", title="T2", about="multiple choice: what caused the emotion"
-    ),
-    "t4_accuracy": MetricText(
-        group="HumDial", title="T4", about="multiple choice: the emotion of one turn"
-    ),
+    **{
+        f"{task}_accuracy{language}": MetricText(
+            group="HumDial",
+            title=task.upper() + language.replace("_", " "),
+            about=f"multiple choice: {about}",
+        )
+        for (task, about), language in product(
+            (
+                ("t1", "how the emotion moved over the dialogue"),
+                ("t2", "what caused the emotion"),
+                ("t4", "the emotion of one turn"),
+            ),
+            ("", "_zh", "_en"),
+        )
+    },
     "t4_conflict_accuracy": MetricText(
         group="HumDial", title="T4 conflict", about="those whose words and voice disagree"
     ),
@@ -206,6 +210,12 @@ _DIFFERENCES = frozenset(
 _CHANCE_METRICS: Mapping[str, str] = {
     "donor_follow": "donor_chance",
     "response_swap_accuracy": "response_swap_chance",
+    **{
+        f"{task}{part}_accuracy{language}": f"{task}_chance"
+        for task, part, language in product(
+            ("t1", "t2", "t4"), ("", "_conflict", "_consistent"), ("", "_zh", "_en")
+        )
+    },
 }
 
 

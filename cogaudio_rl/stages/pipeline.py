@@ -35,7 +35,6 @@ from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
 from cogaudio_rl.rewards.canaries import RunCanaries
 from cogaudio_rl.run_folder import CANARIES, RunFolder
-from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.stages.stage3 import Stage3
 from cogaudio_rl.stages.targets import check_annotated

@@ -17,7 +17,7 @@ from synthetic_suites import NOTHING, estimate, make_suites, not_run, with_estim
 from cogaudio_rl.eval.console import print_suites
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.eval.suite import SuiteResult
-from cogaudio_rl.eval.suite_metrics import LISTENING, TABLE_TEXTS
+from cogaudio_rl.eval.suite_metrics import LISTENING, TABLE_TEXTS, chance_level
 from cogaudio_rl.eval.suite_report import write_suite_report
 from cogaudio_rl.eval.suite_summary import OTHER, confusion, pairs_of
 from cogaudio_rl.eval.suite_words import headline
@@ -318,6 +318,18 @@ def test_a_checkpoint_of_any_name_speaks_for_itself(tmp_path: Path, suites: Suit
     told = write_suite_report(tmp_path, results, make_facts())
     assert told["headline"].startswith("Where words and voice disagree, mine names")
     assert told["suites"]["conflict"]["paired"] == {}
+
+
+def test_guessing_is_told_by_whoever_knows_it_best(suites: Suites):
+    model = with_estimates(
+        suites["test"].models["D"], {"t4_chance": estimate(0.25), "response_swap_chance": NOTHING}
+    )
+    assert chance_level("t4_conflict_accuracy", model) == 0.25
+    assert chance_level("t1_accuracy", model) is None
+    assert chance_level("emotion_accuracy", model) == pytest.approx(1 / 7)
+    assert chance_level("response_swap_accuracy", model) is None
+    assert chance_level("s_audio", model) == 0.0
+    assert chance_level("empathy_direct", model) is None
 
 
 def test_titles_are_told_apart():
