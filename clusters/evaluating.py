@@ -25,7 +25,7 @@ from cogaudio_rl.eval.humdial import evaluate_humdial
 from cogaudio_rl.eval.kept import KeptSampler, model_digest
 from cogaudio_rl.eval.outside import EndpointSampler, baseline_digest
 from cogaudio_rl.eval.result import ModelResult, load_timings, save_result, save_timings
-from cogaudio_rl.eval.run import Progress, evaluate
+from cogaudio_rl.eval.run import Progress, evaluate, select_utterances
 from cogaudio_rl.eval.scoring import EmbeddedScorer, JudgeScorer, Scorer
 from cogaudio_rl.eval.silence import silence_in
 from cogaudio_rl.eval.suite import Suite, SuiteResult
@@ -174,10 +174,12 @@ def _load(
 
 def _with_classical(suite: Suite, config: Config, console: Console) -> SuiteResult:
     console.stage(f"{suite.name}: a classical classifier, acoustic statistics and SVM")
+    asked = suite.utterances  # the same that the models are asked
+    if asked:
+        asked = select_utterances(asked, config.eval.max_utterances, seed=config.seed)
+    samples, same = config.eval.bootstrap_samples, replace(suite, utterances=asked)
     with console.progress("sounds") as advance:
-        classical = classical_of(
-            suite, samples=config.eval.bootstrap_samples, seed=config.seed, progress=advance
-        )
+        classical = classical_of(same, samples=samples, seed=config.seed, progress=advance)
     return SuiteResult(name=suite.name, about=suite.about, classical=classical)
 
 

@@ -136,7 +136,7 @@ class EndpointSampler:
     async def _group(
         self, prompt: Prompt, *, n: int, temperature: float, max_tokens: int | None
     ) -> Group:
-        asked = await self._message(prompt, prompts.for_route(prompt.route))
+        asked = await self._message(prompt, prompt.question or prompts.for_route(prompt.route))
         # One after another: other prompts are under way, and the first that fails is the last asked.
         said = [
             await self._endpoint.ask(
@@ -151,14 +151,13 @@ class EndpointSampler:
         return Group(prompt=prompt, rollouts=tuple(map(_rollout, said)))
 
     async def _choice(self, prompt: Prompt, *, options: Sequence[str]) -> str:
-        listening = self._listens(prompt)
-        question = (CHOOSE if listening else CHOOSE_BY_WORDS).format(
-            ", ".join(map(str.strip, options))
-        )
+        named = "answer" if prompt.question else "emotion"
+        listed = ", ".join(map(str.strip, options))
+        choose = CHOOSE if self._listens(prompt) else CHOOSE_BY_WORDS
         return await self._endpoint.ask(
-            [await self._message(prompt, question)],
-            response_format=choice_format(options),
-            read=lambda content: read_choice(content, options),
+            [await self._message(prompt, prompt.question or choose.format(listed))],
+            response_format=choice_format(options, named),
+            read=lambda content: read_choice(content, options, named),
             max_tokens=self._config.max_tokens,
         )
 
@@ -183,21 +182,21 @@ def baseline_digest(config: BaselineConfig) -> str:
     return hashlib.blake2b(json.dumps(told).encode(), digest_size=16).hexdigest()
 
 
-def choice_format(options: Sequence[str]) -> dict[str, Any]:
+def choice_format(options: Sequence[str], named: str = "emotion") -> dict[str, Any]:
     """The JSON schema that leaves a model nothing but one of the options."""
     schema = {
         "type": "object",
-        "properties": {"emotion": {"type": "string", "enum": [o.strip() for o in options]}},
-        "required": ["emotion"],
+        "properties": {named: {"type": "string", "enum": [o.strip() for o in options]}},
+        "required": [named],
         "additionalProperties": False,
     }
     return {
         "type": "json_schema",
-        "json_schema": {"name": "emotion", "strict": True, "schema": schema},
+        "json_schema": {"name": named, "strict": True, "schema": schema},
     }
 
 
-def read_choice(content: str, options: Sequence[str]) -> str:
+def read_choice(content: str, options: Sequence[str], named: str = "emotion") -> str:
     """The option that a model named, in small or capital letters.
 
     Raises MalformedAnswerError for anything else: the nearest option would be our guess.
@@ -206,14 +205,14 @@ def read_choice(content: str, options: Sequence[str]) -> str:
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise MalformedAnswerError(f"not JSON: {error}") from None
-    if not isinstance(answer, dict) or not isinstance(answer.get("emotion"), str):
-        raise MalformedAnswerError('not {"emotion": "…"}')
-    named = answer["emotion"].strip().lower()
+    if not isinstance(answer, dict) or not isinstance(answer.get(named), str):
+        raise MalformedAnswerError(f'not {{"{named}": "…"}}')
+    told = answer[named].strip()
     for option in options:
-        if option.strip().lower() == named:
+        if option.strip().lower() == told.lower():
             return option
     known = ", ".join(map(str.strip, options))
-    raise MalformedAnswerError(f"emotion {answer['emotion'][:40]!r} is not one of: {known}")
+    raise MalformedAnswerError(f"{named} {told[:40]!r} is not one of: {known}")
 
 
 def _words(content: str) -> str:

@@ -49,9 +49,27 @@ def test_a_reader_goes_through_every_stage(given: tuple[str, str]) -> None:
     assert Path("run/report.html").stat().st_size > 10_000
     one = CliRunner().invoke(app, ["eval", "-c", "run/checkpoints/stage3", *SMALL, *given])
     assert one.exit_code == 0, one.output
-    alone = json.loads(Path("run/eval-stage3/report.json").read_text("utf-8"))["models"]
-    assert alone["stage3"]["empathy_direct"] == report["models"]["D"]["empathy_direct"]
-    assert Path("run/eval-stage3/report.html").stat().st_size > 10_000
+    alone = models_of("test")
+    assert alone["stage3"]["empathy_direct"]["value"] == report["models"]["D"]["empathy_direct"]
+    assert Path("run/suites/report.html").stat().st_size > 10_000
+    # What each part is worth: a variant from the run's own adapter, beside the others.
+    varied = CliRunner().invoke(
+        app, ["ablate", "--run", "run", "--variant", "direct_only", "--variant", "no_stage2"]
+    )
+    assert varied.exit_code == 0, varied.output
+    asked = Path("run/variants/direct_only/ledger.jsonl").read_text("utf-8")
+    assert "/direct" in asked
+    assert "/explicit" not in asked
+    again = CliRunner().invoke(app, ["eval", "--run", "run", "-s", "test"])
+    assert again.exit_code == 0, again.output
+    names = ["base", "B", "C", "D", "D/direct_only", "D/no_stage2"]
+    assert list(models_of("test")) == names
+    assert models_of("test")["D"] == alone["stage3"]
+
+
+def models_of(suite: str) -> dict[str, dict[str, dict[str, float]]]:
+    report = json.loads(Path("run/suites/report.json").read_text("utf-8"))
+    return report["suites"][suite]["models"]
 
 
 def test_one_half_at_a_time(given: tuple[str, str]) -> None:

@@ -217,7 +217,7 @@ def test_there_may_be_nothing_to_compare_with(tmp_path: Path) -> None:
 
 def test_a_speaker_on_both_sides_is_refused(tmp_path: Path) -> None:
     heard = voices(tmp_path, range(3))
-    with pytest.raises(DataError, match="speaker 's2' is in split 'train' and in split 'test'"):
+    with pytest.raises(DataError, match="speaker 's2' and sentence 't1' are in training"):
         classical_of(suite_of(heard[-1:], heard), **QUICK)
 
 

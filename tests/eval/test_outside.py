@@ -425,3 +425,20 @@ def test_a_recipe_names_its_baselines() -> None:
 def test_a_baseline_that_cannot_be_asked_or_named_is_refused(baselines: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         load_config("quickstart", [f"eval.baselines=[{baselines}]"])
+
+
+async def test_a_question_of_its_own_is_asked_in_the_place_of_ours(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    (utterance,) = spoken(tmp_path, 1)
+    prompt = Prompt(
+        utterance=utterance, route=Route.EXPLICIT, question="Why is she sad?\nA. x\nB. y"
+    )
+    server.script = lambda _: completion('{"answer": "b"}')
+    async with opened(server.url) as sampler:
+        assert await sampler.choose([prompt], prefix="", options=["A", "B"]) == ["B"]
+        await sampler.sample([prompt], n=1, temperature=0.0, seed=0)
+    for request in server.requests:
+        assert request["messages"][0]["content"][1]["text"] == prompt.question
+    schema = server.requests[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["answer"]["enum"] == ["A", "B"]
