@@ -20,9 +20,7 @@ from cogaudio_rl.data.load import load_splits
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.data.splits import Splits, labels
 from cogaudio_rl.errors import CheckpointError
-from cogaudio_rl.eval.calibration_report import headline
 from cogaudio_rl.eval.console import print_table
-from cogaudio_rl.eval.judge_trial import stand_trial
 from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
 from cogaudio_rl.eval.run import evaluate
@@ -130,20 +128,9 @@ class Pipeline:
         if self.run.is_done("stage3"):
             return
         utterances = self.splits.rl
-        self._try_judge()
         with self._stage("stage3"):
             self._stage3.train(utterances, init)
         self.backend.save_trace(self.run.path / TRACE)
-
-    def _try_judge(self) -> None:
-        config, trial = self.config, self.config.judge.trial
-        if trial is None:
-            return
-        self.console.stage("judge: held against people's ratings before it is trusted")
-        judge = self.backend.rollout_ports().judge
-        samples = config.eval.bootstrap_samples
-        found = asyncio.run(stand_trial(judge, trial, samples=samples, seed=config.seed))
-        self.console.note(headline(found))
 
     def rl_rollouts_only(self, init: Path | None = None) -> None:
         """Roll out and judge with the stage II adapter, and keep all of it; nothing is trained."""

@@ -12,6 +12,8 @@ from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.stream import UtteranceStream
 from cogaudio_rl.errors import WorkerDied
+from cogaudio_rl.eval.calibration_report import headline
+from cogaudio_rl.eval.judge_trial import stand_trial
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.ports import Judge, Ports
@@ -135,11 +137,23 @@ class Stage3:
         checkpoints: RlCheckpoints,
         hooks: RlHooks,
     ) -> None:
-        """Try the judge, then train, with a held-out judge beside it where the recipe has one."""
+        """Try the judge, then train, with a held-out judge beside it where the recipe has one.
+
+        All in one event loop: a judge's connections belong to the loop that opened them.
+        """
         ports = self._backend.ports()
+        await self._stand_trial(ports.judge)
         await self._try_canaries(ports.judge, utterances)
         async with self._held_out(hooks) as hooks:
             await self._train(ports, utterances, init, canaries, checkpoints, hooks)
+
+    async def _stand_trial(self, judge: Judge) -> None:
+        """Hold the judge against people's ratings where the recipe demands it."""
+        config, trial = self._config, self._config.judge.trial
+        if trial is not None:
+            samples = config.eval.bootstrap_samples
+            found = await stand_trial(judge, trial, samples=samples, seed=config.seed)
+            self._console.note(f"the judge, held against people's ratings: {headline(found)}")
 
     async def _try_canaries(self, judge: Judge, utterances: Sequence[Utterance]) -> None:
         """Put what no judge may like before this one, unless this run has done so."""

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 import rich.console
+from chat_server import Endpoint, Reply
+from judging import llm, verdict
 from rl_world import GOOD, UTTERANCES, CoinSampler, CountingLearner, TasteJudge
 
-from cogaudio_rl.config import Config, JudgeConfig
+from cogaudio_rl.config import Config, JudgeConfig, TrialConfig
 from cogaudio_rl.console import Console
 from cogaudio_rl.errors import RunError
+from cogaudio_rl.eval.labels import read_labels
 from cogaudio_rl.metrics import MetricsLog, read_metrics
-from cogaudio_rl.ports import Ports
+from cogaudio_rl.ports import Judge, Ports
 from cogaudio_rl.rewards.canaries import KINDS, RunCanaries
+from cogaudio_rl.rewards.judge import make_judge
 from cogaudio_rl.run_folder import CANARIES, RunFolder
 from cogaudio_rl.stages import stage3
 from cogaudio_rl.stages.local import LocalBackend
@@ -78,7 +82,7 @@ def _third(good: bool) -> Score:
 class FakeBackend(LocalBackend):
     """Gives fakes for ports."""
 
-    def __init__(self, judge: TasteJudge, learner: Learner) -> None:
+    def __init__(self, judge: Judge, learner: Learner) -> None:
         self._ports = Ports(sampler=CoinSampler(), judge=judge, learner=learner)
 
     def ports(self) -> Ports:
@@ -102,7 +106,7 @@ def config(tmp_path: Path, **rl: object) -> Config:
 
 
 def train(
-    config: Config, judge: TasteJudge, learner: Learner | None = None
+    config: Config, judge: Judge, learner: Learner | None = None
 ) -> tuple[list[dict[str, float]], str]:
     """Train, or go on; what was logged in stage III but for times, and what was said."""
     said = io.StringIO()
@@ -221,3 +225,35 @@ def test_a_held_out_judge_that_is_not_there_is_a_note(tmp_path: Path) -> None:
 def test_the_recipes_own_judge_cannot_be_held_out() -> None:
     with pytest.raises(ValueError, match="are both embedded"):
         Config.model_validate({"rl": {"held_out_judge": JudgeConfig()}})
+
+
+def test_a_judge_behind_an_endpoint_stands_trial_and_trains_in_one_process(tmp_path: Path) -> None:
+    """Its connections outlive the trial and the canaries."""
+    labels = Path(__file__).parents[1] / "golden" / "judge_labels.jsonl"
+    median = {(item.words, item.reply): item.median for item in read_labels(labels)}
+    endpoint = Endpoint()
+
+    def script(number: int) -> Reply:
+        material = json.loads(endpoint.requests[number]["messages"][1]["content"])
+        words, reply = material["user_words"], material["assistant_reply"]
+        return verdict(round(median.get((words, reply), 1 + 3 * ("stay with you" in reply))))
+
+    endpoint.script = script
+    whole = config(tmp_path)
+    judge = llm(endpoint.url, trial=TrialConfig(labels=labels, min_kappa=0.9))
+    whole = whole.model_copy(update={"judge": judge})
+    asked = make_judge(judge, whole.rl.reward)
+
+    class Last(Learner):
+        async def save(self, folder: Path) -> None:
+            await super().save(folder)
+            if folder.name == "stage3":
+                await asked.close()
+
+    try:
+        lines, said = train(whole, asked, Last())
+    finally:
+        endpoint.close()
+    assert len(lines) == 6
+    assert "the judge, held against people's ratings" in said
+    assert "canaries: the judge (judge) gave none of" in said
