@@ -9,8 +9,9 @@ from rich.console import Console as Terminal
 from rich.markup import escape
 from rich.table import Table
 
-from clusters.evaluating import run_of
+from clusters.contestants import recipe_of, run_of
 from clusters.launch import run_pipeline
+from cogaudio_rl.config import Config, dump_config
 from cogaudio_rl.console import Console
 from cogaudio_rl.errors import CheckpointError, ConfigError
 from cogaudio_rl.stages.variants import Variant, config_of, folder_of, load_variants, trained
@@ -32,14 +33,20 @@ def ablate(run: Path, names: Sequence[str], source: str, overrides: Sequence[str
     does not know, CheckpointError where the run has not got as far as a variant starts from.
     """
     chosen = _chosen(load_variants(source), names)
-    base, _models = run_of(run, overrides)
+    as_written, (on_its_data, _models) = recipe_of(run, overrides), run_of(run, overrides)
     for name, variant in chosen.items():
         if variant.start != "scratch" and not (run / "checkpoints" / variant.start).is_dir():
             raise CheckpointError(
                 f"variant {name!r} starts from {variant.start}, which {str(run)!r} has not; "
                 "finish the run first"
             )
-    configs = {name: config_of(base, run, name, variant) for name, variant in chosen.items()}
+    configs = {
+        # From scratch the data may be others; else the run's own are there already.
+        name: config_of(as_written if v.start == "scratch" else on_its_data, run, name, v)
+        for name, v in chosen.items()
+    }
+    for name, config in configs.items():
+        _refuse_changed(name, config, folder_of(run, name))
     console = Console()
     for name, variant in chosen.items():
         if name in trained(run):
@@ -54,6 +61,16 @@ def ablate(run: Path, names: Sequence[str], source: str, overrides: Sequence[str
             resume=folder_of(run, name).is_dir(),
         )
     console.note(f"compare them: cogaudio-rl eval --run {run} --suite test")
+
+
+def _refuse_changed(name: str, config: Config, folder: Path) -> None:
+    """What was trained under a variant's name has to be what the variant says now."""
+    written = folder / "config.yaml"
+    if written.is_file() and written.read_text("utf-8") != dump_config(config):
+        raise ConfigError(
+            f"variant {name!r} was trained with other settings; delete {str(folder)!r}, or give it "
+            "another name"
+        )
 
 
 def _chosen(known: Mapping[str, Variant], names: Sequence[str]) -> Mapping[str, Variant]:

@@ -254,7 +254,8 @@ def evaluate(
 
     - Somebody else's model: `… 'eval.baselines=[{name: other, base_url: URL, model: NAME}]'`
     """
-    from clusters.evaluating import evaluate_models, model_of, run_of
+    from clusters.contestants import model_of, run_of
+    from clusters.evaluating import evaluate_models
     from cogaudio_rl.eval.suites import SUITES
 
     if run is not None:

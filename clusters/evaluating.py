@@ -6,6 +6,7 @@ suites ─► for each model: sampler, with its answers kept ─► rows and est
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections import Counter
@@ -15,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clusters.backend import make_backend
+from clusters.contestants import Model, file_of, recipes_behind, refuse_twins
 from clusters.memory_watch import MemoryWatch
-from cogaudio_rl.config import Config, RewardConfig, load_config
+from cogaudio_rl.config import Config, JudgeConfig
 from cogaudio_rl.console import Console
 from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.eval.classical import classical_of
@@ -26,30 +28,16 @@ from cogaudio_rl.eval.kept import KeptSampler, model_digest
 from cogaudio_rl.eval.outside import EndpointSampler, baseline_digest
 from cogaudio_rl.eval.result import ModelResult, load_timings, save_result, save_timings
 from cogaudio_rl.eval.run import Progress, evaluate, select_utterances
-from cogaudio_rl.eval.scoring import EmbeddedScorer, JudgeScorer, Scorer
+from cogaudio_rl.eval.scoring import Scorer, opened_scorer, scorer_name
 from cogaudio_rl.eval.silence import silence_in
 from cogaudio_rl.eval.suite import Suite, SuiteResult
 from cogaudio_rl.eval.suite_report import write_suite_report
 from cogaudio_rl.eval.suites import SUITES, Shelf, SuiteAbsent
 from cogaudio_rl.eval.summary import RunFacts
-from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.ports import Sampler
-from cogaudio_rl.rewards.judge import make_judge, probe_judge
+from cogaudio_rl.rewards.judge import probe_judge
 from cogaudio_rl.run_folder import JUDGE_CACHE, write_whole
-from cogaudio_rl.stages.pipeline import MODEL_FOLDERS
-from cogaudio_rl.stages.variants import trained
-
-BASE = "base"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """What is evaluated: a backbone, and what was trained on it."""
-
-    name: str
-    backbone: str
-    adapter: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,47 +48,6 @@ class Plan:
     suites: tuple[Suite, ...]
     out: Path
     console: Console
-
-
-def run_of(folder: Path, overrides: Sequence[str]) -> tuple[Config, list[Model]]:
-    """The recipe that a run folder was made by, and the models that it holds, in the paper's order.
-
-    Raises ConfigError for a folder that is no run's.
-    """
-    written = folder / "config.yaml"
-    if not written.is_file():
-        raise ConfigError(f"--run {str(folder)!r} is not a run folder: it holds no config.yaml")
-    config = load_config(str(written), overrides)
-    data = folder / "data"
-    if config.data.kind == "lime_mini" and config.data.root is None and data.is_dir():
-        config = config.model_copy(
-            update={"data": config.data.model_copy(update={"root": data.absolute()})}
-        )
-    found = [Model(name=BASE, backbone=config.model.path)]
-    for name, stage in MODEL_FOLDERS.items():
-        adapter = folder / "checkpoints" / stage
-        if adapter.is_dir():
-            found.append(Model(name=name, backbone=config.model.path, adapter=adapter))
-    for name, adapter in trained(folder).items():
-        found.append(Model(name=f"D/{name}", backbone=config.model.path, adapter=adapter))
-    return config, found
-
-
-def model_of(given: str, config: Config) -> Model:
-    """``base``, ``[NAME=]FOLDER`` of an adapter, or ``[NAME=]FOLDER`` of a whole checkpoint.
-
-    Raises CheckpointError for a folder that is neither.
-    """
-    if given == BASE:
-        return Model(name=BASE, backbone=config.model.path)
-    name, equals, path = given.partition("=")
-    folder = Path(path if equals else given)
-    name = name if equals else folder.name
-    if (folder / "config.json").is_file():
-        Architecture.of(resolve_checkpoint(str(folder)), name=str(folder))
-        return Model(name=name, backbone=str(folder))
-    load_adapter(folder)
-    return Model(name=name, backbone=config.model.path, adapter=folder)
 
 
 def evaluate_models(
@@ -114,12 +61,16 @@ def evaluate_models(
     """Write ``report.json`` and ``report.html`` of every model on every suite into ``out``.
 
     Answers are kept in ``out``: the same command goes on where it was interrupted, and asks only for
-    what is new. Raises ConfigError for an unknown suite or two models of one name, SuiteAbsent for a
-    suite whose corpus is not there, unless ``allow_missing``.
+    what is new. Raises ConfigError for an unknown suite, two models of one name or a run's own folder,
+    SuiteAbsent for a suite whose corpus is not there, unless ``allow_missing``.
     """
-    _refuse_twins([*(m.name for m in models), *(b.name for b in config.eval.baselines)])
+    if (out / "config.yaml").is_file():
+        inside = str(out / "suites")
+        raise ConfigError(f"--out {str(out)!r} is a run's own folder; take one in it: {inside!r}")
+    refuse_twins([*(m.name for m in models), *(b.name for b in config.eval.baselines)])
     started, console = time.monotonic(), Console()
-    suites, absent = _load(config, names, out, console)
+    recipes = _recipes(config, models, console)
+    suites, absent = _load(recipes, names, out, console)
     if absent and not allow_missing:
         raise SuiteAbsent(f"{'; '.join(absent.values())} (or leave them out with --allow-missing)")
     if config.eval.judge is not None:
@@ -143,6 +94,7 @@ def evaluate_models(
         wall_s=time.monotonic() - started,
         peak_rss_gib=watch.peak_gib(),
         versions=versions,
+        scorer=scorer_name(config.eval),
     )
     order = [name for name in names if name in results]
     ordered = {name: results[name] for name in order}
@@ -151,8 +103,25 @@ def evaluate_models(
     console.note(f"report: {out / 'report.html'}")
 
 
+def _recipes(config: Config, models: Sequence[Model], console: Console) -> list[Config]:
+    """The recipe at hand and those that taught the models: on none of their data may be tested."""
+    found = [config]
+    for model in models:
+        if model.adapter is None:
+            continue
+        behind, is_all = recipes_behind(model.adapter)
+        found += [one for one in behind if one.data not in [other.data for other in found]]
+        if not is_all:
+            console.note(
+                f"what taught {model.name} is not known; nobody looked whether it has heard the "
+                "voices of the test",
+                warn=True,
+            )
+    return found
+
+
 def _load(
-    config: Config, names: Sequence[str], out: Path, console: Console
+    recipes: Sequence[Config], names: Sequence[str], out: Path, console: Console
 ) -> tuple[tuple[Suite, ...], dict[str, str]]:
     """The suites that are there, and of the others why not."""
     for name in names:
@@ -163,7 +132,7 @@ def _load(
     for name in dict.fromkeys(names):
         console.stage(f"test set {name}")
         with console.progress("utterances") as advance:
-            shelf = Shelf(config, out / "data", advance)
+            shelf = Shelf(recipes[0], out / "data", advance, tuple(recipes[1:]))
             try:
                 found.append(shelf.suite(name))
             except SuiteAbsent as error:
@@ -188,7 +157,11 @@ def _evaluate_backbone(
 ) -> dict[str, str]:
     """All models of one backbone by one set of engines; gives the versions of what ran."""
     model = plan.config.model.model_copy(update={"path": backbone})
-    config = plan.config.model_copy(update={"model": model})
+    # Nobody asks the reward's judge here, which may be an engine on a GPU of its own.
+    cluster = plan.config.cluster.model_copy(update={"judge_workers": 1, "gpus_per_judge": 0.0})
+    config = plan.config.model_copy(
+        update={"model": model, "cluster": cluster, "judge": JudgeConfig()}
+    )
     backend = make_backend(config, plan.out)
     try:
         sampler = backend.rollout_ports().sampler
@@ -208,10 +181,14 @@ def _evaluate_one(
     plan.console.stage(f"model {name}")
     asked = Asked(name=name, sampler=sampler, folder=plan.out / "answers" / digest, digest=digest)
     found = asyncio.run(_measure(plan, asked))
-    for suite, result in found.items():
-        save_result(result, plan.out / "eval" / suite / f"{_file(name)}.json")
+    for suite, one in found.items():
+        save_result(one.result, plan.out / "eval" / suite / f"{file_of(name)}.json")
         before = results[suite]
-        results[suite] = replace(before, models={**before.models, name: result})
+        results[suite] = replace(
+            before,
+            models={**before.models, name: one.result},
+            notes=(*before.notes, *(f"{name}: {note}" for note in one.notes)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,27 +201,41 @@ class Asked:
     digest: str
 
 
-async def _measure(plan: Plan, asked: Asked) -> dict[str, ModelResult]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one model showed on one suite, and what has to be said beside it."""
+
+    result: ModelResult
+    notes: tuple[str, ...]
+
+
+async def _measure(plan: Plan, asked: Asked) -> dict[str, Measured]:
     kept = KeptSampler(asked.sampler, asked.folder, model=asked.digest)
     async with AsyncExitStack() as stack:
         if isinstance(asked.sampler, EndpointSampler):
             stack.push_async_callback(asked.sampler.close)
-        scorer: Scorer = EmbeddedScorer()
-        if (judge := plan.config.eval.judge) is not None:
-            # Its verdicts are kept, so that it is asked about a reply once in a lifetime.
-            opened = make_judge(judge.kept_in(plan.out / JUDGE_CACHE), RewardConfig())
-            stack.push_async_callback(opened.close)
-            scorer = JudgeScorer(opened)
-        found: dict[str, ModelResult] = {}
+        scorer = await stack.enter_async_context(
+            opened_scorer(plan.config.eval, plan.out / JUDGE_CACHE)
+        )
+        found: dict[str, Measured] = {}
         for suite in plan.suites:
+            before = Counter(scorer.unscored)
+            notes: list[str] = []
             with plan.console.progress(suite.name) as advance:
                 result: ModelResult | None = None
                 if suite.utterances:
                     result = await _single(plan, asked, suite, kept, scorer, advance)
                 if suite.dialogues is not None:
-                    result = await _with_dialogues(plan, asked, suite, kept, result, advance)
+                    result, notes = await _with_dialogues(plan, asked, suite, kept, result, advance)
+            if unscored := Counter(scorer.unscored) - before:
+                reason, most = unscored.most_common(1)[0]
+                notes.append(
+                    f"{unscored.total()} replies were not scored; {most} of them: {reason}"
+                )
+            for note in notes:
+                plan.console.note(f"{suite.name}: {note}", warn=True)
             if result is not None:
-                found[suite.name] = result
+                found[suite.name] = Measured(result=result, notes=tuple(notes))
         return found
 
 
@@ -252,7 +243,7 @@ async def _single(
     plan: Plan, asked: Asked, suite: Suite, kept: Sampler, scorer: Scorer, advance: Progress
 ) -> ModelResult:
     """The suite's utterances, one by one."""
-    times = asked.folder / f"{suite.name}.timings.json"
+    times = asked.folder / f"{suite.name}.{_circumstances(plan.config)}.timings.json"
     result = await evaluate(
         kept,
         suite.utterances,
@@ -277,8 +268,8 @@ async def _with_dialogues(
     kept: Sampler,
     result: ModelResult | None,
     advance: Progress,
-) -> ModelResult:
-    """HumDial's tasks beside what its single utterances showed."""
+) -> tuple[ModelResult, list[str]]:
+    """HumDial's tasks beside what its single utterances showed; and what was not run, and why."""
     config, judge = plan.config, plan.config.eval.judge
     assert suite.dialogues is not None
     found = await evaluate_humdial(
@@ -291,28 +282,24 @@ async def _with_dialogues(
         seed=config.seed,
         progress=advance,
     )
-    for what, why in found.not_run.items():
-        plan.console.note(f"humdial {what} not run: {why}", warn=True)
-    for note in found.notes:
-        plan.console.note(note)
+    notes = [f"{what} not run: {why}" for what, why in found.not_run.items()]
+    if judge is not None and judge.kind != "llm":
+        notes.append(f"T3 takes one judge of kind=llm, and eval.judge is of kind={judge.kind}")
     text = json.dumps(found.to_json(), ensure_ascii=False)
-    write_whole(plan.out / "eval" / suite.name / f"{_file(asked.name)}.dialogues.json", text)
+    write_whole(plan.out / "eval" / suite.name / f"{file_of(asked.name)}.dialogues.json", text)
     if result is None:
-        return ModelResult(
+        result = ModelResult(
             labels=suite.labels,
             rows=(),
-            estimates=found.estimates,
+            estimates={},
             bootstrap_samples=found.bootstrap_samples,
         )
-    return replace(result, estimates={**result.estimates, **found.estimates})
+    merged = replace(result, estimates={**result.estimates, **found.estimates})
+    return merged, [*notes, *found.notes]
 
 
-def _refuse_twins(names: Sequence[str]) -> None:
-    for name, times in Counter(names).items():
-        if times > 1:
-            raise ConfigError(f"two models are called {name!r}; give one another: -c NAME=FOLDER")
-
-
-def _file(name: str) -> str:
-    """A model's name as that of a file: variants are called D/NAME."""
-    return name.replace("/", ".")
+def _circumstances(config: Config) -> str:
+    """What times depend on besides the model: where it runs, and who is asked."""
+    limits = config.eval.model_dump(include={"timed_utterances", "max_utterances"})
+    told = [config.cluster.model_dump(mode="json"), limits, config.seed]
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=6).hexdigest()

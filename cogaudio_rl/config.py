@@ -556,17 +556,18 @@ class Config(Strict):
         return self
 
     @model_validator(mode="after")
-    def _held_out_judge_is_another(self) -> Config:
-        if self.rl.held_out_judge is None:
-            return self
-        for own in self.judge.voices:
-            for other in self.rl.held_out_judge.voices:
-                if _who(own) == _who(other):
-                    where = f" at {own.base_url}" if own.kind == "llm" else ""
-                    raise ValueError(
-                        f"rl.held_out_judge and the reward's judge are both {own.name}{where}: "
-                        "their gap would say nothing; name another model"
-                    )
+    def _other_judges_are_others(self) -> Config:
+        """Who rewards may neither hold itself out nor score the test."""
+        others = {"rl.held_out_judge": self.rl.held_out_judge, "eval.judge": self.eval.judge}
+        for name, judge in others.items():
+            for other in () if judge is None else judge.voices:
+                for own in self.judge.voices:
+                    if _who(own) == _who(other):
+                        where = f" at {own.base_url}" if own.kind == "llm" else ""
+                        raise ValueError(
+                            f"{name} and the reward's judge are both {own.name}{where}: what it says "
+                            "would prove nothing; name another model"
+                        )
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, StopReason, Utterance
 
@@ -66,6 +66,10 @@ class FakeScorer:
             else 1.0
             for utterance, reply in asked
         ]
+
+    @property
+    def unscored(self) -> Mapping[str, int]:
+        return {}
 
     def emotion_of(self, utterance: Utterance, reply: str) -> str:
         return reply.split()[0] if _is_verdict(reply) else "neutral"

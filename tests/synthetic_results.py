@@ -139,6 +139,7 @@ def _row(
         chosen=chosen,
         chosen_silenced="neutral",
         chosen_read="neutral",
+        chosen_mismatched="neutral",
         again=_answer(name, sentence, emotion, chosen, False, rng).reply,
         answers={
             key: _answer(name, sentence, emotion, chosen, key.startswith("explicit"), rng)

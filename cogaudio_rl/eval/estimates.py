@@ -143,34 +143,29 @@ def _divergence(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Es
 
 
 def _listening(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Estimate]:
-    """What putting another sound in the place of the first does to the answer.
-
-    Prompts hold the sound and not its words, so what a model says of a clip is the same whoever's
-    words it stands for: the answers for exchanged clips are those that the clips got already.
-    """
-    truth, chosen = [r.emotion for r in rows], [r.chosen for r in rows]
-    found = {
-        "lexical_cue_gap": dominance.lexical_cue_gap(
-            truth, [r.chosen_read for r in rows], chosen, samples=samples, seed=seed
-        )
-    }
-    if other := _exchange(rows, seed, "mismatch", lambda a, b: a.text_id != b.text_id):
-        kept, donors = zip(*other, strict=True)
-        found["s_audio"] = dominance.s_audio(
-            [r.emotion for r in kept],
-            [r.chosen for r in kept],
-            [r.chosen_silenced for r in kept],
-            [d.chosen for d in donors],
+    """What putting another sound in the place of the first does to the answer."""
+    found: dict[str, Estimate] = {}
+    if heard := [r for r in rows if r.audio_path]:
+        found["lexical_cue_gap"] = dominance.lexical_cue_gap(
+            [r.emotion for r in heard],
+            [r.chosen_read for r in heard],
+            [r.chosen for r in heard],
             samples=samples,
             seed=seed,
         )
-    same_words = _exchange(
-        rows, seed, "donor", lambda a, b: a.text_id == b.text_id and a.emotion != b.emotion
-    )
-    if same_words:
+    if swapped := [r for r in rows if r.chosen_mismatched is not None]:
+        found["s_audio"] = dominance.s_audio(
+            [r.emotion for r in swapped],
+            [r.chosen for r in swapped],
+            [r.chosen_silenced for r in swapped],
+            [r.chosen_mismatched for r in swapped],
+            samples=samples,
+            seed=seed,
+        )
+    if donors := _donors(rows, seed):
         swap = dominance.donor_swap(
-            [donor.emotion for _, donor in same_words],
-            [donor.chosen for _, donor in same_words],
+            [donor.emotion for donor in donors],
+            [donor.chosen for donor in donors],
             samples=samples,
             seed=seed,
         )
@@ -182,16 +177,18 @@ def _listening(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Est
     return found
 
 
-def _exchange(
-    rows: Sequence[Row], seed: int, purpose: str, fits: Callable[[Row, Row], bool]
-) -> list[tuple[Row, Row]]:
-    """For each row a fitting one at random, where there is any."""
-    rng = rng_for(seed, "exchange", purpose)
-    found: list[tuple[Row, Row]] = []
+def _donors(rows: Sequence[Row], seed: int) -> list[Row]:
+    """For each row that has one, another of the same words in another emotion, at random.
+
+    With the donor's sound in the place of its own, a row is asked what the donor was asked: the same
+    words in that voice. So the donor's answer is the answer.
+    """
+    rng = rng_for(seed, "estimates", "donors")
+    found: list[Row] = []
     for row in rows:
-        fitting = [other for other in rows if fits(row, other)]
+        fitting = [r for r in rows if r.text_id == row.text_id and r.emotion != row.emotion]
         if fitting:
-            found.append((row, fitting[int(rng.integers(len(fitting)))]))
+            found.append(fitting[int(rng.integers(len(fitting)))])
     return found
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cogaudio_rl import prompts
-from cogaudio_rl.config import EndpointConfig
+from cogaudio_rl.config import JudgeConfig
 from cogaudio_rl.data.corpora.humdial import HumDialReading
 from cogaudio_rl.eval.humdial_items import ChoiceItem, ReplyItem, make_items, plain
 from cogaudio_rl.eval.humdial_judge import JUDGE_PROMPT, Reply, judge_replies
@@ -60,7 +60,7 @@ async def evaluate_humdial(
     sampler: Sampler,
     reading: HumDialReading,
     *,
-    judge: EndpointConfig | None,
+    judge: JudgeConfig | None,
     sounds: Path,
     cache: Path,
     samples: int,
@@ -147,7 +147,7 @@ async def _answer(
 async def _judged(
     items: Sequence[ReplyItem],
     texts: Sequence[str],
-    judge: EndpointConfig,
+    judge: JudgeConfig,
     cache: Path,
     done: _Done,
 ) -> tuple[tuple[ReplyRow, ...], dict[str, float]]:

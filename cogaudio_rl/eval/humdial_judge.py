@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cogaudio_rl import prompts
 from cogaudio_rl.answer_cache import AnswerCache, ask_once
-from cogaudio_rl.config import EndpointConfig
+from cogaudio_rl.config import JudgeConfig
 from cogaudio_rl.data.corpora.humdial import Dialogue, Turn
 from cogaudio_rl.endpoint import ChatEndpoint, NoAnswer
 from cogaudio_rl.eval.humdial_items import plain
@@ -82,7 +82,7 @@ def is_in(language: str, reply: str) -> bool:
 
 async def judge_replies(
     replies: Sequence[Reply],
-    config: EndpointConfig,
+    config: JudgeConfig,
     cache: Path,
     progress: Callable[[], None],
 ) -> tuple[list[Judged | Unscored], dict[str, float]]:
@@ -91,13 +91,15 @@ async def judge_replies(
     ``progress`` is called after each. What no judgment can be had for is Unscored with its reason.
     """
     endpoint, kept = ChatEndpoint(config), AnswerCache(cache)
+    # A judge's revision tells deployments of one model apart.
+    named = f"{config.model} {config.revision}"
 
     async def judge(reply: Reply) -> Judged | Unscored:
         try:
             if not is_in(reply.dialogue.language, reply.text):
                 return Judged(scores=(LOWEST, LOWEST, LOWEST), reasoning="", wrong_language=True)
             asked = messages(reply)
-            said = await ask_once(endpoint, kept, asked, ReplyVerdict, model=config.model)
+            said = await ask_once(endpoint, kept, asked, ReplyVerdict, model=named)
         except NoAnswer as error:
             return Unscored(reason=f"judge: {error}")
         finally:

@@ -174,7 +174,8 @@ class EndpointSampler:
 
 def baseline_digest(config: BaselineConfig) -> str:
     """Stands for what a baseline answers with, as ``model_digest`` does for our own models."""
-    told = [
+    told: list[object] = [
+        "a prompt's own question is asked as it stands",
         *(config.base_url, config.model, config.hears, config.max_tokens),
         *(prompts.for_route(route) for route in Route),
         *(CHOOSE, CHOOSE_BY_WORDS),

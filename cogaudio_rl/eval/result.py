@@ -52,6 +52,8 @@ class Row:
     """The same when the sound is replaced by silence of one fixed length."""
     chosen_read: str
     """The same when the words are read in the place of the sound."""
+    chosen_mismatched: str | None
+    """The same when a recording of other words stands in the place of its own; None without sound."""
     answers: Mapping[str, Answer]
     again: str
     """Another direct reply to the same sound, drawn as ``direct_t1`` was."""

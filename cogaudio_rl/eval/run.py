@@ -100,11 +100,19 @@ async def evaluate(
             known = ", ".join(labels)
             raise DataError(f"utterance {u.id!r} has emotion {u.emotion!r}; labels are {known}")
     asking = _Asking(sampler, scorer, chosen_ones, tuple(labels), seed, progress)
+    # First: an engine that has heard a clip before answers sooner.
+    timed = chosen_ones[: config.timed_utterances]
+    taken = tuple(timings) or await _timings(clock or sampler, timed, seed)
     heard = await asking.choose(chosen_ones)
     # Another id as well as other sound: an engine may cache what it encoded under the prompt's id.
     silenced = [replace(u, id=f"{u.id}#silenced", audio=silence) for u in chosen_ones]
     unheard = await asking.choose(silenced)
     read = await asking.choose([replace(u, id=f"{u.id}#read", audio=None) for u in chosen_ones])
+    donors = other_sounds(chosen_ones, seed)
+    exchanged = [
+        replace(u, id=f"{u.id}#other", audio=donors[u.id]) for u in chosen_ones if u.id in donors
+    ]
+    mismatched = dict(zip(donors, await asking.choose(exchanged), strict=True))
     answers = {
         key: await asking.answers(key, route, temperature)
         for key, route, temperature in modes(config.temperature)
@@ -123,13 +131,12 @@ async def evaluate(
             chosen=heard[i],
             chosen_silenced=unheard[i],
             chosen_read=read[i],
+            chosen_mismatched=mismatched.get(u.id),
             answers={key: column[i][0] for key, column in answers.items()},
             again=answers["direct_t1"][i][1].reply,
         )
         for i, u in enumerate(chosen_ones)
     )
-    timed = chosen_ones[: config.timed_utterances]
-    taken = tuple(timings) or await _timings(clock or sampler, timed, seed)
     swap = await _swap(scorer, chosen_ones, rows, config.swap_families)
     samples = config.bootstrap_samples
     return ModelResult(
@@ -142,6 +149,18 @@ async def evaluate(
         timings=taken,
         swap=swap,
     )
+
+
+def other_sounds(utterances: Sequence[Utterance], seed: int) -> dict[str, AudioRef]:
+    """By id, in order: the recording of another sentence, for each utterance that has sound itself."""
+    rng = rng_for(seed, "eval", "mismatched")
+    heard = [u for u in utterances if u.audio is not None]
+    found: dict[str, AudioRef] = {}
+    for utterance in heard:
+        others = [u for u in heard if u.text_id != utterance.text_id]
+        if others:
+            found[utterance.id] = others[int(rng.integers(len(others)))].clip
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +176,9 @@ class _Asking:
     parts_done: list[int] = field(default_factory=list[int])
 
     def _advance(self, prompts: int) -> None:
-        """Every utterance is asked seven times: chosen thrice, answered twice on each route."""
+        """Every utterance is asked eight times: four choices, and both routes at two temperatures."""
         self.parts_done.append(prompts)
-        self.progress(sum(self.parts_done), 7 * len(self.utterances))
+        self.progress(sum(self.parts_done), 8 * len(self.utterances))
 
     async def choose(self, utterances: Sequence[Utterance]) -> list[str]:
         """The label each utterance's emotion is most probably named by."""
@@ -170,6 +189,8 @@ class _Asking:
             part = prompts[start : start + PROMPTS_AT_ONCE]
             found += await self.sampler.choose(part, prefix=eips.EMOTION_PREFIX, options=options)
             self._advance(len(part))
+        if left_out := len(self.utterances) - len(prompts):
+            self._advance(left_out)
         return [option.strip() for option in found]
 
     async def answers(self, key: str, route: Route, temperature: float) -> list[list[Answer]]:
@@ -212,7 +233,10 @@ class _Asking:
 async def _timings(
     sampler: Sampler, utterances: Sequence[Utterance], seed: int
 ) -> tuple[Timing, ...]:
-    """Greedy answers one at a time, as one user would wait for them."""
+    """Greedy answers one at a time, as one user would wait for them; a first one warms up."""
+    if utterances:
+        warming = Prompt(utterance=utterances[-1], route=Route.DIRECT)
+        await sampler.sample([warming], n=1, temperature=0.0, seed=seed)
     found: list[Timing] = []
     for utterance in utterances:
         for route in Route:

@@ -18,7 +18,7 @@ _HISS = 5e-4
 def silence_in(folder: Path, config: EvalConfig) -> AudioRef:
     """Made in ``folder`` once; of one fixed length for every utterance."""
     size = int(config.silence_seconds * SAMPLE_RATE_HZ)
-    path = folder / "silence.flac"
+    path = folder / f"silence_{size}.flac"
     if path.is_file():
         return AudioRef(path=str(path), sample_rate_hz=SAMPLE_RATE_HZ, num_samples=size)
     hiss = rng_for(0, "silence").standard_normal(size) * _HISS

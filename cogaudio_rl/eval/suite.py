@@ -53,5 +53,7 @@ class SuiteResult:
     about: str
     models: Mapping[str, ModelResult] = field(default_factory=dict[str, ModelResult])
     classical: Classical | None = None
+    notes: tuple[str, ...] = ()
+    """What whoever reads the figures has to know: what was not scored, cut or not run."""
     not_run: str | None = None
     """Why it was not run."""

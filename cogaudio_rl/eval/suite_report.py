@@ -91,6 +91,7 @@ def _section(result: SuiteResult, told: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": result.name,
         "about": result.about,
+        "notes": result.notes,
         "n": size_of(result),
         "texts": [TABLE_TEXTS[metric] for metric in shown],
         "groups": [(group, len(list(metrics))) for group, metrics in groups],

@@ -38,6 +38,7 @@ def build_suite_report(results: SuiteResults, facts: RunFacts) -> dict[str, Any]
             beside.published.key: beside.to_json()
             for beside in side_by_side(results, backbone=facts.name)
         },
+        "scorer": facts.scorer,
         "seed": facts.seed,
         "wall_s": facts.wall_s,
         "prompt_digests": dict(facts.prompt_digests),
@@ -82,6 +83,7 @@ def _suite(result: SuiteResult, differences: Paired) -> dict[str, Any]:
         "about": result.about,
         "status": "run" if result.models else "not run",
         "reason": None if result.models else (result.not_run or "no model was evaluated"),
+        "notes": list(result.notes),
         "n": size_of(result),
         "labels": list(labels),
         "chance": 1 / len(labels) if labels else None,

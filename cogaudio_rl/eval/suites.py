@@ -11,6 +11,7 @@ A corpus that is not on disk is :class:`SuiteAbsent`, with what to give.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,8 @@ class Shelf:
     config: Config
     folder: Path
     progress: Progress
+    recipes: tuple[Config, ...] = ()
+    """Others that taught the models which are tested."""
 
     @cached_property
     def splits(self) -> Splits:
@@ -67,20 +70,29 @@ class Shelf:
 
     def _refuse_what_was_trained_on(self, suite: Suite) -> None:
         """Other voices, or other words: one of the two has to be new."""
-        if self.config.data.kind == "lime_mini":
-            return  # its voices and sentences are nobody else's; lime and conflict keep to test voices
-        train = self.splits.train
-        texts, speakers = set[str](), set[str]()
-        for u in train.read(self.progress) if isinstance(train, Mixture) else train:
-            texts.add(u.text_id)
-            speakers.add(u.speaker)
-        both = [u for u in suite.utterances if u.text_id in texts and u.speaker in speakers]
-        if both:
-            raise DataError(
-                f"suite {suite.name}: {len(both)} of its utterances are sentences and speakers that "
-                f"the recipe trains on, such as {both[0].id!r}; hold other speakers out with "
-                f"eval.suites.{suite.name}.held_out_speakers=[...]"
-            )
+        tested = suite.utterances if suite.dialogues is None else suite.dialogues.utterances
+        for config in (self.config, *self.recipes):
+            if config.data.kind == "lime_mini":
+                continue  # its voices and sentences are nobody else's; tests keep to voices of theirs
+            splits = self.splits if config is self.config else self._of(config)
+            texts, speakers = set[str](), set[str]()
+            for u in itertools.chain(_each(splits.train, self.progress), splits.rl):
+                texts.add(u.text_id)
+                speakers.add(u.speaker)
+            both = sorted(u.id for u in tested if u.text_id in texts and u.speaker in speakers)
+            if both:
+                raise DataError(
+                    f"suite {suite.name}: {len(both)} of its utterances are sentences and speakers "
+                    f"that {config.name} trains on, such as {both[0]!r}; hold other speakers out with "
+                    f"eval.suites.{suite.name}.held_out_speakers=[...]"
+                )
+
+    def _of(self, config: Config) -> Splits:
+        return load_splits(config, self.folder, self.progress)
+
+
+def _each(train: Sequence[Utterance] | Mixture, progress: Progress) -> Iterable[Utterance]:
+    return train.read(progress) if isinstance(train, Mixture) else train
 
 
 def _test(shelf: Shelf) -> Suite:
@@ -151,7 +163,7 @@ def _held_out(
         raise DataError(f"suite {name}: {len(speakers)} speakers; it needs more than {fewest}")
     if not wanted:
         suggested = splits_of(name, utterances)["by_speaker"]["test"]
-        return frozenset(suggested) | frozenset(speakers[-fewest:])
+        return frozenset(suggested if len(suggested) >= fewest else speakers[-fewest:])
     unknown = sorted(set(wanted) - set(speakers))
     if unknown:
         raise DataError(

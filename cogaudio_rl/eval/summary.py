@@ -136,6 +136,8 @@ class RunFacts:
     """Whether the policy was ready when stage III began; None without a stage III."""
     canaries: RunCanaries | None = None
     """What the reward's judge gave replies that none may like; None without a stage III."""
+    scorer: str = "the test scorer of the package"
+    """Who scored empathy in the test."""
     git_revision: str = field(default_factory=git_revision)
     prompt_digests: Mapping[str, str] = field(default_factory=prompt_digests)
 
@@ -180,6 +182,7 @@ def build_report(results: Results, facts: RunFacts) -> dict[str, Any]:
         },
         "per_speaker": {name: per_speaker(result) for name, result in results.items()},
         "confusion": {name: confusion(result) for name, result in results.items()},
+        "scorer": facts.scorer,
         "seconds": dict(facts.seconds),
         "ready_for_rl": facts.ready_for_rl,
         "canaries": asdict(facts.canaries) if facts.canaries else None,

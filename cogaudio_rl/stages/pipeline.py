@@ -25,14 +25,14 @@ from cogaudio_rl.eval.report import write_report
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
 from cogaudio_rl.eval.run import evaluate
 from cogaudio_rl.eval.scorer import check_scorable
-from cogaudio_rl.eval.scoring import EmbeddedScorer, Scorer
+from cogaudio_rl.eval.scoring import opened_scorer, scorer_name
 from cogaudio_rl.eval.silence import silence_in
 from cogaudio_rl.eval.summary import RunFacts
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.models.pretrain import PretrainSettings, make_base
 from cogaudio_rl.rewards.canaries import RunCanaries
-from cogaudio_rl.run_folder import CANARIES, RunFolder
+from cogaudio_rl.run_folder import CANARIES, JUDGE_CACHE, RunFolder
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.stages.stage3 import Stage3
 from cogaudio_rl.stages.targets import check_annotated
@@ -145,11 +145,8 @@ class Pipeline:
     def evaluate(self, models: Mapping[str, Path | None]) -> dict[str, ModelResult]:
         """Measure each model (name → adapter folder, None for the base) on the test split."""
         self.console.stage("evaluation on the held-out split, by a scorer that RL never met")
-        names, silence, scorer = (
-            labels(self.splits),
-            silence_in(self.run.path / "data", self.config.eval),
-            EmbeddedScorer(),
-        )
+        names = labels(self.splits)
+        silence = silence_in(self.run.path / "data", self.config.eval)
         results: dict[str, ModelResult] = {}
         for name, folder in models.items():
             kept = self.run.path / "eval" / f"{name}.json"
@@ -159,14 +156,13 @@ class Pipeline:
             if folder is not None and not folder.is_dir():
                 raise CheckpointError(f"checkpoint {str(folder)!r} of model {name} does not exist")
             with self._stage(f"eval-{name}"), self.console.progress(f"model {name}") as advance:
-                results[name] = asyncio.run(self._measure(folder, scorer, names, silence, advance))
+                results[name] = asyncio.run(self._measure(folder, names, silence, advance))
                 save_result(results[name], kept)
         return results
 
     async def _measure(
         self,
         folder: Path | None,
-        scorer: Scorer,
         names: Sequence[str],
         silence: AudioRef,
         advance: Callable[[int, int], None],
@@ -174,16 +170,17 @@ class Pipeline:
         """One model's answers; its adapter stays published until the next one's."""
         sampler = self.backend.rollout_ports().sampler
         await sampler.publish(load_adapter(folder) if folder else None)
-        return await evaluate(
-            sampler,
-            self.splits.test,
-            scorer,
-            self.config.eval,
-            labels=names,
-            silence=silence,
-            seed=self.config.seed,
-            progress=advance,
-        )
+        async with opened_scorer(self.config.eval, self.run.path / JUDGE_CACHE) as scorer:
+            return await evaluate(
+                sampler,
+                self.splits.test,
+                scorer,
+                self.config.eval,
+                labels=names,
+                silence=silence,
+                seed=self.config.seed,
+                progress=advance,
+            )
 
     def report(
         self, results: Mapping[str, ModelResult], *, wall_s: float, peak_rss_gib: float
@@ -197,6 +194,7 @@ class Pipeline:
             versions=self.backend.versions(),
             seconds=self.run.state.get("seconds", {}),
             ready_for_rl=self.run.state.get("ready_for_rl"),
+            scorer=scorer_name(self.config.eval),
             canaries=RunCanaries.read(self.run.path / CANARIES),
         )
         write_report(self.run.path, results, facts)
@@ -223,7 +221,8 @@ def run_all(pipeline: Pipeline, *, peak_rss_gib: Callable[[], float]) -> None:
         return before + time.monotonic() - started
 
     try:
-        check_scorable(pipeline.splits.test)  # not after hours of training
+        if pipeline.config.eval.judge is None:
+            check_scorable(pipeline.splits.test)  # not after hours of training
         for stage, (_, _, model) in SFT_STAGES.items():
             needed = model in models or (stage in ("stage1", "stage2") and {"C", "D"} & set(models))
             if needed:

@@ -18,7 +18,13 @@ from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.ports import Judge, Ports
 from cogaudio_rl.rewards.alarms import alarms
-from cogaudio_rl.rewards.canaries import FAMILIES, RunCanaries, sample_families, try_canaries
+from cogaudio_rl.rewards.canaries import (
+    FAMILIES,
+    RunCanaries,
+    max_score,
+    sample_families,
+    try_canaries,
+)
 from cogaudio_rl.rewards.held_out import HeldOut
 from cogaudio_rl.rewards.judge import judge_digest, make_judge
 from cogaudio_rl.rl_checkpoints import RlCheckpoints
@@ -164,7 +170,8 @@ class Stage3:
         asked = sample_families(utterances, FAMILIES, seed=config.seed)
         kinds = await try_canaries(judge, asked)
         found = RunCanaries(judge=config.judge.name, digest=digest, kinds=kinds)
-        found.write(path)
+        if max_score(kinds) is not None:  # nothing scored, nothing tried: next time again
+            found.write(path)
         self._console.note(found.line(), warn=found.alarming)
 
     @asynccontextmanager
@@ -174,7 +181,9 @@ class Stage3:
         if rl.held_out_judge is None:
             yield hooks
             return
-        judge = make_judge(rl.held_out_judge.kept_in(self._run.path / JUDGE_CACHE), rl.reward)
+        # In a folder of its own: two servers may call different models by one name.
+        kept = rl.held_out_judge.kept_in(self._run.path / JUDGE_CACHE / "held_out")
+        judge = make_judge(kept, rl.reward)
         held_out = HeldOut(
             judge,
             every=rl.held_out_every,

@@ -28,13 +28,21 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Row, ...]:
 
 
 def listener(rows: tuple[Row, ...]) -> list[Row]:
+    """It names what it hears; an exchanged sound is neutral here."""
     return [replace(r, chosen=r.emotion, chosen_silenced="neutral", lexical="happy") for r in rows]
 
 
 def reader(rows: tuple[Row, ...]) -> list[Row]:
     """It says what the words say, whatever it is given to hear."""
     return [
-        replace(r, chosen="happy", chosen_silenced="happy", chosen_read="happy", lexical="happy")
+        replace(
+            r,
+            chosen="happy",
+            chosen_silenced="happy",
+            chosen_read="happy",
+            chosen_mismatched="happy",
+            lexical="happy",
+        )
         for r in rows
     ]
 
@@ -98,3 +106,9 @@ def test_waiting_is_told_apart_by_route():
     found = estimate_timings(timings, samples=SAMPLES, seed=0)
     assert (found["seconds_direct"].value, found["seconds_direct"].n) == (1.0, 2)
     assert math.isnan(found["seconds_explicit"].value)
+
+
+def test_without_a_sound_there_is_nothing_to_exchange(rows: tuple[Row, ...]):
+    mute = [replace(r, audio_path="", chosen_mismatched=None) for r in rows]
+    found = estimate_rows(mute, LIME_EMOTIONS, samples=SAMPLES, seed=0)
+    assert not {"s_audio", "lexical_cue_gap"} & set(found)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_progress_counts_every_question_once_and_ends_at_the_total():
         progress=lambda done, total: told.append((done, total)),
     )
     assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert told[-1] == (7 * len(many), 7 * len(many))
+    assert told[-1] == (8 * len(many), 8 * len(many))
 
 
 def test_a_limit_keeps_families_whole_and_does_not_depend_on_the_order_given():
@@ -216,3 +217,19 @@ def test_what_the_user_would_hear(text: str, reply: str):
 def test_the_same_questions_give_the_same_result():
     build: Callable[[], FakeSampler] = lambda: FakeSampler(attentive, deaf_to_silence)  # noqa: E731
     assert run(build(), timed=0) == run(build(), timed=0)
+
+
+def test_who_only_reads_gains_nothing_from_the_sound():
+    """Sentences of one emotion each, so that words and truth go together."""
+    words = {"happy": "What luck!", "sad": "It is over."}
+    mixed = tuple(
+        replace(utterance(f"t{i}", voice), transcript=words[said])
+        for i, (said, voice) in enumerate(
+            [("happy", "sad"), ("sad", "sad"), ("happy", "happy")] * 9
+        )
+    )
+    names = {text: emotion for emotion, text in words.items()}
+    reader = FakeSampler(attentive, lambda prompt: names[prompt.utterance.transcript])
+    found = run(reader, utterances=mixed).estimates
+    assert (found["s_audio"].value, found["s_audio"].lo, found["s_audio"].hi) == (0.0, 0.0, 0.0)
+    assert found["lexical_cue_gap"].value == 0.0

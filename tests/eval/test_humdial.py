@@ -19,7 +19,7 @@ from humdial_folder import COLUMNS, a_dialogue, a_folder, write_lines
 from sounds import write_sine
 
 from cogaudio_rl import prompts
-from cogaudio_rl.config import EndpointConfig, ModelConfig
+from cogaudio_rl.config import JudgeConfig, ModelConfig
 from cogaudio_rl.data.audio import read_audio
 from cogaudio_rl.data.corpora.humdial import HumDialReading, read
 from cogaudio_rl.eval.humdial import NO_JUDGE, evaluate_humdial
@@ -48,8 +48,10 @@ def verdict(d1: int, d2: int, d3: int) -> Reply:
     return completion(json.dumps(said))
 
 
-def at(endpoint: Endpoint, **changes: Any) -> EndpointConfig:
-    return EndpointConfig(base_url=endpoint.url, model="m", **{"max_attempts": 1, **changes})
+def at(endpoint: Endpoint, **changes: Any) -> JudgeConfig:
+    return JudgeConfig(
+        kind="llm", base_url=endpoint.url, model="m", **{"max_attempts": 1, **changes}
+    )
 
 
 def knowing(prompt: Prompt, _temperature: float = 0.0, _i: int = 0) -> str:
@@ -58,7 +60,7 @@ def knowing(prompt: Prompt, _temperature: float = 0.0, _i: int = 0) -> str:
 
 
 def evaluate(
-    reading: HumDialReading, folder: Path, sampler: Any, judge: EndpointConfig | None = None
+    reading: HumDialReading, folder: Path, sampler: Any, judge: JudgeConfig | None = None
 ) -> HumDialResult:
     seen: list[tuple[int, int]] = []
     result = asyncio.run(

@@ -365,7 +365,8 @@ async def test_a_whole_evaluation_asks_nothing_the_second_time(
                     progress=lambda done, total: None,
                 )
             )
-        # Three choices, five answers of which one is drawn twice, and two that are timed.
+        # Three choices (all say the same words, so there is no other sound to choose by), five
+        # answers of which one is drawn twice, and two that are timed.
         assert len(server.requests) == (3 + 5 + 2) * 3
     assert results[0].rows == results[1].rows
     assert results[0].estimates["emotion_accuracy"].value == pytest.approx(2 / 3)
