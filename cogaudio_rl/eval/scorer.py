@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -57,6 +57,8 @@ class TestScorer:
         self._model = LogisticRegression(C=10.0, max_iter=500)
         index = {kind: i for i, kind in enumerate(self._kinds)}
         self._model.fit(self._features.fit_transform(texts), [index[kind] for kind in kinds])
+        # A reply is scored for its own emotion, named, and held against its family's other emotions.
+        self._chances = lru_cache(maxsize=10_000)(self._look_up)
 
     def score(self, utterance: Utterance, reply: str) -> int:
         """Empathy 1–4 of the reply. Raises DataError for a language or emotion it never learnt."""
@@ -80,7 +82,7 @@ class TestScorer:
         sure = chances[name, 3] + chances[name, 4] >= SURE_OF_EMOTION
         return depth if sure and len(reply.split()) <= STRETCH * self._longest else 2
 
-    def _chances(self, reply: str) -> npt.NDArray[np.float64]:
+    def _look_up(self, reply: str) -> npt.NDArray[np.float64]:
         return self._model.predict_proba(self._features.transform([reply]))[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sounds import an_utterance, write_sine
 from cogaudio_rl.config import Config, load_config
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.eval.suites import SUITES, Shelf, SuiteAbsent
+from cogaudio_rl.eval.suites import SUITES, Shelf, SuiteAbsent, _held_out
 from cogaudio_rl.types import Utterance
 
 LINES = ("DFA", "IEO", "ITH")
@@ -128,3 +129,23 @@ def test_of_humdials_conflict_items_only_their_kind_is_known(tmp_path: Path):
 def test_every_suite_has_a_loader_and_a_folder_of_its_own_where_it_needs_one():
     own = {"test", "conflict"}
     assert set(SUITES) - own == set(Config().eval.suites.model_dump())
+
+
+def test_of_each_language_one_speaker_is_held_out_and_no_more(tmp_path: Path):
+    names = {f"esd_00{n:02d}": "zh" if n <= 10 else "en" for n in range(1, 21)}
+    heard = [
+        replace(an_utterance(f"u{i}", speaker=name, annotated=False), language=language)
+        for i, (name, language) in enumerate(names.items())
+    ]
+    assert _held_out("esd", heard, (), 2) == {"esd_0010", "esd_0020"}
+
+
+def test_what_taught_a_model_elsewhere_is_no_test_of_it(tmp_path: Path):
+    root = crema_d(tmp_path / "corpus")
+    here = shelf(tmp_path, eval__suites__crema_d__root=root)
+    seen = here.suite("crema_d").utterances[0]
+    other = a_config(tmp_path / "other", name="elsewhere")
+    write_manifest(tmp_path / "other" / "rl.jsonl", [seen])
+    both = Shelf(here.config, here.folder, here.progress, (other,))
+    with pytest.raises(DataError, match="speakers that elsewhere trains on"):
+        both.suite("crema_d")

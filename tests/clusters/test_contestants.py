@@ -1,0 +1,70 @@
+"""Which models are evaluated, and by which recipes they were taught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clusters.contestants import model_of, recipes_behind, refuse_twins, run_of
+from cogaudio_rl.config import Config, dump_config, load_config
+from cogaudio_rl.errors import CheckpointError, ConfigError
+from cogaudio_rl.models.checkpoint import save_adapter
+from cogaudio_rl.types import Adapter
+
+
+def a_run(folder: Path, *overrides: str) -> Path:
+    """A run's folder with its recipe and a finished stage II."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(load_config("quickstart", overrides)))
+    an_adapter(folder / "checkpoints" / "stage2")
+    return folder
+
+
+def an_adapter(folder: Path) -> Path:
+    config = Config()
+    save_adapter(
+        Adapter(version=0, tensors={}), folder, lora=config.model.lora, base=config.model.path
+    )
+    return folder
+
+
+def test_a_run_has_its_base_its_stages_and_its_finished_variants(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    an_adapter(run / "variants" / "grpo" / "checkpoints" / "stage3")
+    config, models = run_of(run, ["eval.max_utterances=7"])
+    assert [m.name for m in models] == ["base", "C", "D/grpo"]
+    assert models[2].file == "D.grpo"
+    assert config.eval.max_utterances == 7
+
+
+def test_a_folder_may_have_an_equals_sign_and_needs_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    odd = an_adapter(Path("lr=1e-5/stage2"))
+    config = Config()
+    assert model_of(str(odd), config).name == "stage2"
+    named = model_of(f"other={odd}", config)
+    assert (named.name, named.adapter) == ("other", odd)
+    monkeypatch.chdir(odd)
+    with pytest.raises(ConfigError, match="has no name; give it one: -c NAME="):
+        model_of(".", config)
+    with pytest.raises(CheckpointError, match="'nowhere'"):
+        model_of("D=nowhere", config)
+
+
+@pytest.mark.parametrize("names", [("D", "D"), ("D/grpo", "D.grpo"), ("other", "Other")])
+def test_two_models_may_not_share_a_name_or_a_file(names: tuple[str, str]):
+    with pytest.raises(ConfigError, match="two models are called"):
+        refuse_twins(names)
+    refuse_twins(("base", "D", "D/grpo"))
+
+
+def test_what_taught_an_adapter_is_followed_to_its_beginning(tmp_path: Path):
+    first = a_run(tmp_path / "first", "name=first")
+    start = first / "checkpoints" / "stage2"
+    second = a_run(tmp_path / "second", "name=second", f"sft.start={start}")
+    behind, is_all = recipes_behind(second / "checkpoints" / "stage2")
+    assert ([c.name for c in behind], is_all) == (["second", "first"], True)
+    assert recipes_behind(an_adapter(tmp_path / "lost" / "somewhere" / "adapter")) == ([], False)
