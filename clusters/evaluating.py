@@ -129,15 +129,16 @@ def _load(
             raise ConfigError(f"--suite {name!r} is not one of: {', '.join(SUITES)}")
     found: list[Suite] = []
     absent: dict[str, str] = {}
-    for name in dict.fromkeys(names):
-        console.stage(f"test set {name}")
-        with console.progress("utterances") as advance:
-            shelf = Shelf(recipes[0], out / "data", advance, tuple(recipes[1:]))
+    console.stage(f"test sets: {', '.join(dict.fromkeys(names))}")
+    with console.progress("utterances") as advance:
+        shelf = Shelf(recipes[0], out / "data", advance, tuple(recipes[1:]))
+        for name in dict.fromkeys(names):
             try:
                 found.append(shelf.suite(name))
             except SuiteAbsent as error:
                 absent[name] = str(error)
-                console.note(str(error), warn=True)
+    for why in absent.values():
+        console.note(why, warn=True)
     return tuple(found), absent
 
 
