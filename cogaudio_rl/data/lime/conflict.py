@@ -48,12 +48,10 @@ def sentences(language: str) -> tuple[Telling, ...]:
 
 def lexical_emotion(utterance: Utterance) -> str | None:
     """The feeling that the words name; None for a sentence that is not this bank's."""
-    return _lexical(utterance.language).get(utterance.text_id)
-
-
-@cache
-def _lexical(language: str) -> dict[str, str]:
-    return {t.text_id: t.emotion for t in sentences(language)} if language in ("en", "zh") else {}
+    if utterance.language not in ("en", "zh"):
+        return None
+    told = {t.text_id: t.emotion for t in sentences(utterance.language)}
+    return told.get(utterance.text_id)
 
 
 def build_conflict(
