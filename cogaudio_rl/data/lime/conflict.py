@@ -6,6 +6,7 @@ says what the words say, and *in conflict* where it says something else.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ def build_conflict(
     An equal number of consistent and of conflicting utterances would need six times the sentences: the
     two are reported apart.
     """
-    wanted = {"language": language, "seed": seed, "sentences": len(sentences(language))}
+    texts = "\n".join(f"{t.text_id} {t.text}" for t in sentences(language))
+    digest = hashlib.blake2b(texts.encode(), digest_size=8).hexdigest()
+    wanted = {"language": language, "seed": seed, "sentences": digest}
     if (folder / _SEAL).is_file() and json.loads((folder / _SEAL).read_text("utf-8")) == wanted:
         return read_manifest(folder / _MANIFEST)
     found: list[Utterance] = []
