@@ -5,7 +5,7 @@ Printed beside every accuracy: a large model that does not beat it has not learn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from cogaudio_rl.data.corpora.reading import Progress, silent
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.acoustics import acoustics_at
@@ -34,13 +35,8 @@ COSTS = (1.0, 3.0, 10.0)
 REACHES = (0.1, 0.3, 1.0)
 """Times one over the number of features: how far an example reaches (``gamma``)."""
 
-Progress = Callable[[int, int], None]
 Table = npt.NDArray[np.float64]
 Names = npt.NDArray[np.str_]
-
-
-def silent(done: int, total: int) -> None:
-    """Tells nobody how far it is."""
 
 
 @dataclass(frozen=True, slots=True)

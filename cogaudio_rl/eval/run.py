@@ -1,7 +1,7 @@
 """Evaluation of one model: ask every test utterance both ways, keep every answer, then count.
 
     utterances ─► greedy and temperature 1, both routes ─► scorer ─► rows ─► estimates
-               └► constrained choice: heard, silenced, read ────────┘
+               └► choice: heard, silenced, read, exchanged ─────────┘
 
 Rows are kept so that two models can be compared on the same utterances. The emotion is read twice:
 as written (what does not parse is wrong) and by constrained choice among the labels (so that a
