@@ -6,7 +6,7 @@ STAMP := .venv/.stamp
 EXTRAS := cpu dev
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv quickstart test test-slow test-all bench bench-data bench-judge drill lint format clean
+.PHONY: help .venv quickstart test test-slow test-browser test-all bench bench-data bench-judge bench-serve drill lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -32,7 +32,11 @@ test: $(STAMP) ## the quick tests
 
 test-slow: export OMP_NUM_THREADS ?= 1
 test-slow: $(STAMP) ## the tests that start Ray or take long
-	$(BIN)/python -m pytest -m "(ray or slow) and not gpu"
+	$(BIN)/python -m pytest -m "(ray or slow) and not gpu and not browser"
+
+test-browser: export OMP_NUM_THREADS ?= 1
+test-browser: $(STAMP) ## the page in a real browser; needs chromium
+	$(BIN)/python -m pytest -m browser
 
 test-all: export OMP_NUM_THREADS ?= 1
 test-all: $(STAMP) ## both
@@ -49,6 +53,9 @@ bench-data: $(STAMP) ## corpus factory and loader: speed, memory, kills; about 2
 
 bench-judge: $(STAMP) ## judges: latency, faults, canaries, ranks; about 5 minutes, idle
 	$(BIN)/python scripts/bench/judge.py --out runs/bench_judge
+
+bench-serve: $(STAMP) ## server: cost over the bare engine, soak, kill, reload; about 15 minutes, idle
+	$(BIN)/python scripts/bench/serve.py --out runs/bench_serve
 
 lint: $(STAMP) ## ruff, pyright and the import contracts
 	$(BIN)/ruff check .

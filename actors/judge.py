@@ -7,6 +7,7 @@ import gc
 from collections.abc import Sequence
 
 from actors.crew import Crew, Spawn
+from actors.describe import report_in
 from actors.judge_engine import EngineAsker
 from actors.pools import deal, in_order
 from cogaudio_rl.config import ClusterConfig, JudgeConfig, RewardConfig
@@ -23,6 +24,7 @@ class JudgeWorker:
 
     def __init__(self, config: JudgeConfig, weights: RewardConfig, cluster: ClusterConfig) -> None:
         """Raises CheckpointError for a model that vLLM cannot serve."""
+        report_in("judge")
         self._judge = make_judge(config, weights, lambda own: EngineAsker(own, cluster))
         # What imports made is never garbage, and walking through it again and again takes a fifth of
         # the core that hundreds of requests a second wait for.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from actors.vllm_options import on_gpu
 from cogaudio_rl.config import ClusterConfig, JudgeConfig
 from cogaudio_rl.endpoint import MalformedAnswerError, NoAnswer
 from cogaudio_rl.errors import CheckpointError, ConfigError, RunError
@@ -216,12 +217,10 @@ def _device_options(cluster: ClusterConfig) -> dict[str, Any]:
     gpus = cluster.gpus_per_judge
     if gpus == 0:
         return {"enforce_eager": True, "skip_mm_profiling": True}
-    return {
-        "tensor_parallel_size": max(1, int(gpus)),
-        # An actor has all its GPUs in one bundle; vLLM's own Ray executor wants one bundle for each.
-        "distributed_executor_backend": "mp" if gpus > 1 else "uni",
-        "gpu_memory_utilization": cluster.gpu_memory_utilization * min(1.0, gpus),
-    }
+    return on_gpu(
+        tensor_parallel=max(1, int(gpus)),
+        memory_share=cluster.gpu_memory_utilization * min(1.0, gpus),
+    )
 
 
 def _number(request_id: str) -> str:

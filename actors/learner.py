@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from actors.crew import Spawn, gather
+from actors.describe import report_in
 from cogaudio_rl.config import Config
 from cogaudio_rl.errors import InputError, WorkerDied
-from cogaudio_rl.types import Adapter, Group, Sample, Update
+from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Sample, Update
 
 _DEATH_IS_KNOWN_AFTER_S = 10.0
 
@@ -24,6 +25,7 @@ class LearnerWorker:
 
         from cogaudio_rl.models.policy import Policy
 
+        report_in("learner")
         torch.set_num_threads(config.cluster.threads_per_learner)
         torch.manual_seed(config.seed)  # every rank draws the same LoRA
         self._config, self._rank, self._world_size = config, rank, world_size
@@ -66,6 +68,10 @@ class LearnerWorker:
     def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]] | None:
         rows = self._learner.logprobs(groups_P)
         return rows if self._rank == 0 else None
+
+    def references(self, prompts_P: Sequence[Prompt]) -> list[Rollout] | None:
+        found = self._learner.references(prompts_P)
+        return found if self._rank == 0 else None
 
     def open_transfer(self, engines: Sequence[Any], master: str) -> None:
         """Meet the engines that will be sent the weights; blocks until all ranks and they have come."""
@@ -149,6 +155,9 @@ class LearnerGroup:
 
     async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
         return (await self._all("the learner's log-probs", "logprobs", list(groups_P)))[0]
+
+    async def references(self, prompts_P: Sequence[Prompt]) -> list[Rollout]:
+        return (await self._all("what was written", "references", list(prompts_P)))[0]
 
     async def save(self, folder: Path) -> None:
         await self._all("the learners to save", "save", folder.absolute())

@@ -12,7 +12,7 @@ import ray
 from actors.crew import Crew, Spawn
 from cogaudio_rl.config import ClusterConfig
 from cogaudio_rl.ports import in_order_of_place
-from cogaudio_rl.types import Adapter, Group, Prompt
+from cogaudio_rl.types import Adapter, Group, Prefix, Prompt
 
 GENERATE = "generate"
 """The concurrency group of a rollout actor in which its streams run, one at a time."""
@@ -127,6 +127,26 @@ class SamplerPool:
                     ),
                     timeout_s=self._timeout_s,
                     what=f"choices for {len(hand)} prompts",
+                )
+                for worker, hand in enumerate(hands)
+            )
+        )
+        return in_order(hands, answers)
+
+    async def weigh(
+        self, prompts_P: Sequence[Prompt], prefixes_P: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """See :class:`cogaudio_rl.ports.Sampler`."""
+        hands = [hand for hand in deal(prompts_P, len(self._crew)) if hand]
+        answers = await asyncio.gather(
+            *(
+                self._crew.call(
+                    worker,
+                    lambda handle, hand=hand: handle.weigh.remote(
+                        [prompts_P[i] for i in hand], [prefixes_P[i] for i in hand], options
+                    ),
+                    timeout_s=self._timeout_s,
+                    what=f"weights of {len(options)} options for {len(hand)} prompts",
                 )
                 for worker, hand in enumerate(hands)
             )

@@ -9,29 +9,28 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from actors.describe import describe
+from actors.describe import describe, report_in
 from actors.transfer import BACKEND, Receiver
+from actors.vllm_options import bans, hearing, on_cpu, on_gpu
 from actors.weights import EngineWeights, LoraKernels, MergedWeights, WholeWeights
 from cogaudio_rl.config import Config
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio
 from cogaudio_rl.errors import InputError, RunError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 from cogaudio_rl.models.chat import Chat, open_processor
+from cogaudio_rl.models.options import Options, shares
 from cogaudio_rl.ports import PROBE_TOKENS
 from cogaudio_rl.seeding import seed_for
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
+from cogaudio_rl.types import Adapter, Group, Prefix, Prompt, Rollout, Route, StopReason
 
 T = TypeVar("T")
 Sound = npt.NDArray[np.float32]
 
-_BAN = -100.0
 _FIRST = -1
-_HEARING = {
-    "limit_mm_per_prompt": {"audio": 1, "image": 0, "video": 0},
-    # Log-mel frames of clips heard before, GiB; a step hears each clip through both routes.
-    "mm_processor_cache_gb": 0.5,
-}
+_HEARD_GIB = 0.5
+"""A step hears each clip through both routes."""
 _STOPS = {"stop": StopReason.EOS, "length": StopReason.LENGTH}
 
 
@@ -43,6 +42,7 @@ class RolloutWorker(Receiver):
     """
 
     def __init__(self, config: Config) -> None:
+        report_in("rollout")
         # vLLM may not be called by two threads at once, and OpenMP keeps a team of threads for every
         # thread that calls it: all of the engine's work is done by one, first come, first served.
         self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -52,10 +52,7 @@ class RolloutWorker(Receiver):
         self._config = config
         self._architecture = Architecture.of(folder, name=config.model.path)
         self._chat = Chat(open_processor(folder, name=config.model.path), name=config.model.path)
-        self._limits = {
-            Route.EXPLICIT: config.model.max_new_tokens_explicit,
-            Route.DIRECT: config.model.max_new_tokens_direct,
-        }
+        self._limits = {route: config.model.max_new_tokens(route) for route in Route}
         self._llm: Any = self._do(lambda: self._open(folder))
         self._weights = self._open_weights(folder)
         self._lora: Any = None
@@ -90,7 +87,7 @@ class RolloutWorker(Receiver):
             # The learner trains on log-probs before bans and temperature.
             logprobs_mode="raw_logprobs",
             scheduling_policy="priority",  # a canary need not queue behind a batch of rollouts
-            **(_HEARING if self._architecture.hears else {}),
+            **(hearing(_HEARD_GIB, config.cluster.max_clips) if self._architecture.hears else {}),
             **({} if _changes_in_place(config) else LoraKernels.options(config.model)),
             **(
                 {"weight_transfer_config": WeightTransferConfig(BACKEND)}
@@ -154,7 +151,7 @@ class RolloutWorker(Receiver):
     ) -> Iterator[tuple[int, Group]]:
         from vllm import SamplingParams
 
-        bans = dict.fromkeys(self._chat.banned_ids, _BAN)
+        banned = bans(self._chat)
         params = [
             SamplingParams(
                 n=n,
@@ -162,36 +159,79 @@ class RolloutWorker(Receiver):
                 seed=seed_for(seed, prompt.id),
                 max_tokens=limit,
                 logprobs=0,
-                logit_bias=bans,
+                logit_bias=banned,
                 detokenize=False,
             )
             for prompt, limit in zip(prompts, limits, strict=True)
         ]
-        for i, answer in self._generate(prompts, (), params, ticket, priority):
+        nothing_said = [()] * len(prompts)
+        for i, answer in self._generate(prompts, nothing_said, params, ticket, priority):
             rollouts = tuple(self._rollout(output) for output in answer.outputs)
             yield i, Group(prompt=prompts[i], rollouts=rollouts)
 
     def choose(
         self, prompts: Sequence[Prompt], *, prefix: str, options: Sequence[str]
     ) -> list[str]:
-        """For each prompt, the option whose first token is most probable after ``prefix``.
+        """See :class:`cogaudio_rl.ports.Sampler`. Options carry their leading space."""
+        from vllm import SamplingParams
 
-        Options carry their leading space. Raises InputError when two begin with the same token.
+        first = Options.of(self._chat, options).first_ids
+        if first is None:
+            weights = self.weigh(prompts, [Prefix(text=prefix)] * len(prompts), options)
+            return [options[max(range(len(w)), key=w.__getitem__)] for w in weights]
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, allowed_token_ids=list(first), detokenize=False
+        )
+        behind = [self._chat.encode(prefix)] * len(prompts)
+        answers = dict(self._generate(prompts, behind, [params] * len(prompts)))
+        said = (answers[i].outputs[0].token_ids[0] for i in range(len(prompts)))
+        return [options[first.index(token)] for token in said]
+
+    def weigh(
+        self, prompts: Sequence[Prompt], prefixes: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """See :class:`cogaudio_rl.ports.Sampler`.
+
+        A request for each prompt, and for each way in which a longer name can go on: it tells what the
+        names' next tokens are worth.
         """
         from vllm import SamplingParams
 
-        option_of = _by_first_token(self._chat, options)
-        params = SamplingParams(
-            temperature=0.0, max_tokens=1, allowed_token_ids=list(option_of), detokenize=False
+        names = Options.of(self._chat, options)
+        # What may stand before a name's next token, and the tokens that may be next.
+        nexts: dict[tuple[int, ...], list[int]] = {}
+        for ids in names.ids_K:
+            for size, token in enumerate(ids):
+                after = nexts.setdefault(ids[:size], [])
+                if token not in after:
+                    after.append(token)
+        params = [
+            SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=ids, detokenize=False)
+            for ids in nexts.values()
+        ]
+        said = [self._chat.prefix_ids(prefix) for prefix in prefixes]
+        answers = dict(
+            self._generate(
+                [prompt for prompt in prompts for _ in nexts],
+                [(*ids, *begun) for ids in said for begun in nexts],
+                params * len(prompts),
+            )
         )
-        answers = dict(self._generate(prompts, self._chat.encode(prefix), [params] * len(prompts)))
-        first = (answers[i].outputs[0].token_ids[0] for i in range(len(prompts)))
-        return [option_of[token] for token in first]
+        found: list[tuple[float, ...]] = []
+        for i in range(len(prompts)):
+            told = (answers[i * len(nexts) + j].outputs[0].logprobs[0] for j in range(len(nexts)))
+            worth = dict(zip(nexts, told, strict=True))
+            totals = [
+                sum(worth[ids[:size]][token].logprob for size, token in enumerate(ids))
+                for ids in names.ids_K
+            ]
+            found.append(shares(torch.tensor(totals)))
+        return found
 
     def _generate(
         self,
         prompts: Sequence[Prompt],
-        prefix_ids: tuple[int, ...],
+        prefixes: Sequence[tuple[int, ...]],
         params: Sequence[Any],
         ticket: str = "",
         priority: int = 0,
@@ -199,22 +239,23 @@ class RolloutWorker(Receiver):
         """(place, vLLM's answer) as they end. Both routes of an utterance share one reading."""
         heard = self._sounds(prompts)
         lengths = [
-            self._prompt_length(p, sound) + len(prefix_ids)
-            for p, sound in zip(prompts, heard, strict=True)
+            self._prompt_length(p, sounds) + len(prefix_ids)
+            for p, sounds, prefix_ids in zip(prompts, heard, prefixes, strict=True)
         ]
-        for prompt, length, asked in zip(prompts, lengths, params, strict=True):
+        for prompt, sounds, length, asked in zip(prompts, heard, lengths, params, strict=True):
+            self._check_clips(prompt, len(sounds))
             self._check_room(prompt, length + asked.max_tokens)
         requests = [
             {
                 # Ids, not text: a tokenizer might merge the prompt's end with the prefix.
                 "prompt_token_ids": [*self._chat.ids(prompt), *prefix_ids],
                 **(
-                    {}
-                    if sound is None
-                    else {"multi_modal_data": {"audio": (sound, SAMPLE_RATE_HZ)}}
+                    {"multi_modal_data": {"audio": [(sound, SAMPLE_RATE_HZ) for sound in sounds]}}
+                    if sounds
+                    else {}
                 ),
             }
-            for prompt, sound in zip(prompts, heard, strict=True)
+            for prompt, sounds, prefix_ids in zip(prompts, heard, prefixes, strict=True)
         ]
         ids = self._do(
             lambda: self._llm.enqueue(
@@ -257,19 +298,24 @@ class RolloutWorker(Receiver):
                 f"{expected}; their log-probs would not be comparable"
             )
 
-    def _sounds(self, prompts: Sequence[Prompt]) -> list[Sound | None]:
-        """Each prompt's clip, every file read once; None where the words are read instead."""
-        paths = [
-            p.utterance.audio.path if p.utterance.audio and self._chat.hears else None
-            for p in prompts
-        ]
-        clips = {path: read_audio(path)[0] for path in set(paths) if path is not None}
-        return [None if path is None else clips[path] for path in paths]
+    def _sounds(self, prompts: Sequence[Prompt]) -> list[list[Sound]]:
+        """The clips each prompt has in it, every file read once."""
+        paths = [[u.clip.path for u in self._chat.clips(prompt)] for prompt in prompts]
+        clips = {path: read_audio(path)[0] for path in {path for some in paths for path in some}}
+        return [[clips[path] for path in some] for some in paths]
 
-    def _prompt_length(self, prompt: Prompt, sound: Sound | None) -> int:
+    def _prompt_length(self, prompt: Prompt, sounds: Sequence[Sound]) -> int:
         """Tokens of the prompt as the learner expands it."""
-        heard = 0 if sound is None else self._chat.num_audio_tokens(len(sound))
-        return self._chat.length(prompt, heard)
+        heard = (self._chat.num_audio_tokens(len(sound)) for sound in sounds)
+        return self._chat.length(prompt, *heard)
+
+    def _check_clips(self, prompt: Prompt, clips: int) -> None:
+        room = self._config.cluster.max_clips
+        if clips > room:
+            raise InputError(
+                f"prompt {prompt.id!r} holds {clips} clips, more than cluster.max_clips={room}; raise "
+                "it or leave out earlier turns"
+            )
 
     def _check_room(self, prompt: Prompt, needed: int) -> None:
         """vLLM would cut the answer short without a word."""
@@ -325,21 +371,11 @@ class RolloutWorker(Receiver):
 def _device_options(config: Config) -> dict[str, Any]:
     cluster = config.cluster
     if cluster.gpus_per_rollout == 0:
-        return {
-            "enforce_eager": True,
-            # A prompt computed in two steps makes vLLM rewind its seeded generator, which those of
-            # the CPU cannot do: give every step room for every prompt, sound and all.
-            "enable_chunked_prefill": False,
-            "max_num_batched_tokens": cluster.max_num_seqs * cluster.max_model_len,
-            "skip_mm_profiling": True,
-            # A block is 128 tokens here, longer than what two prompts share.
-            "enable_prefix_caching": False,
-        }
+        return on_cpu(max_num_seqs=cluster.max_num_seqs, max_model_len=cluster.max_model_len)
     return {
-        "tensor_parallel_size": cluster.tensor_parallel,
-        # An actor has all its GPUs in one bundle; vLLM's own Ray executor wants one bundle for each.
-        "distributed_executor_backend": "mp" if cluster.tensor_parallel > 1 else "uni",
-        "gpu_memory_utilization": cluster.gpu_memory_utilization,
+        **on_gpu(
+            tensor_parallel=cluster.tensor_parallel, memory_share=cluster.gpu_memory_utilization
+        ),
         # A step that is still on its way when a policy is published would carry the wrong version.
         "async_scheduling": False,
         # Then nothing in a block's key would tell one policy from another.
@@ -365,17 +401,3 @@ def _receives(config: Config) -> bool:
 def _number(request_id: str) -> int:
     """vLLM's count of a request, which its own id has with a random end."""
     return int(request_id.partition("-")[0])
-
-
-def _by_first_token(chat: Chat, options: Sequence[str]) -> dict[int, str]:
-    """First token id → option. Raises InputError naming two options that begin alike."""
-    found: dict[int, str] = {}
-    for option in options:
-        first = chat.encode(option)[0]
-        if first in found:
-            raise InputError(
-                f"options {found[first]!r} and {option!r} begin with the same token "
-                f"{chat.decode([first])!r}; choose words that differ in it"
-            )
-        found[first] = option
-    return found

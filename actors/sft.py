@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.describe import report_in
 from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.errors import CogAudioError, RunError, WaitTimeout
@@ -66,6 +67,7 @@ def train_sft(
             num_workers=cluster.learner_workers,
             use_gpu=cluster.gpus_per_learner > 0,
             resources_per_worker={name: n for name, n in resources.items() if n > 0},
+            label_selector=dict(cluster.node_labels.get("learner", {})) or None,
         ),
         torch_config=TorchConfig(timeout_s=int(cluster.step_timeout_s)),
         run_config=RunConfig(
@@ -86,6 +88,7 @@ def _train_worker(job: dict[str, Any]) -> None:
     from actors.engine import DeepSpeedEngine
     from cogaudio_rl.models.policy import Policy
 
+    report_in("learner")
     config: Config = job["config"]
     torch.set_num_threads(config.cluster.threads_per_learner)
     # LoRA's A is drawn when it is attached, the same on every rank.

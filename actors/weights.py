@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from cogaudio_rl.config import ModelConfig
+from cogaudio_rl.config import LoraConfig, ModelConfig
 from cogaudio_rl.errors import ConfigError, PublishError
 from cogaudio_rl.models.architecture import Architecture
 from cogaudio_rl.models.checkpoint import for_vllm, save_adapter
@@ -56,10 +56,11 @@ class LoraKernels:
         self._loads = 0
 
     @staticmethod
-    def options(model: ModelConfig) -> dict[str, Any]:
+    def options(model: ModelConfig, *, adapters: int = 1) -> dict[str, Any]:
         """What the engine has to be built with. Raises ConfigError for a rank vLLM does not serve."""
         assert model.lora is not None
-        return {"enable_lora": True, "max_loras": 1, "max_lora_rank": served_rank(model.lora.r)}
+        rank = served_rank(model.lora.r)
+        return {"enable_lora": True, "max_loras": adapters, "max_lora_rank": rank}
 
     def put(self, adapter: Adapter | None) -> Any:
         try:
@@ -82,9 +83,9 @@ class LoraKernels:
             return None
         self._loads += 1
         version = adapter.version
-        renamed = replace(adapter, tensors=for_vllm(adapter, self._architecture))
+        assert self._model.lora is not None
         with tempfile.TemporaryDirectory(prefix="adapter-") as name:
-            save_adapter(renamed, Path(name), lora=self._model.lora, base=self._model.path)
+            write_for_vllm(adapter, Path(name), self._model.lora, self._architecture)
             # One id for all: what is under way asks for its adapter by the id at every step. Another
             # name each time: it is part of a prefix block's key, so no stale block is ever shared.
             called = f"policy-{version}-{self._loads}"
@@ -97,6 +98,14 @@ class LoraKernels:
             if homeless or not placed:
                 raise _no_place(homeless, version)
         return LoRARequest(called, _LORA_ID, name)
+
+
+def write_for_vllm(
+    adapter: Adapter, folder: Path, lora: LoraConfig, architecture: Architecture
+) -> None:
+    """A folder that vLLM loads a LoRA from: it takes them from disk, under its own names."""
+    renamed = replace(adapter, tensors=for_vllm(adapter, architecture))
+    save_adapter(renamed, folder, lora=lora, base="")
 
 
 class MergedWeights:

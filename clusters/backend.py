@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clusters.in_job import job_address
 from clusters.layout import Role, layout
 from cogaudio_rl.config import Config, SftStageConfig
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.ports import HandOver, Ports, RolloutPorts, by_value
+from cogaudio_rl.rewards.votes import VotesJudge
 from cogaudio_rl.run_folder import JUDGE_CACHE
 from cogaudio_rl.stages.backend import Backend
 from cogaudio_rl.types import Utterance
@@ -70,22 +72,26 @@ class RayBackend:
 
     def ports(self) -> Ports:
         """Place and start the workers once; later calls give the same ones."""
-        self._start(Role.ROLLOUT, Role.JUDGE, Role.LEARNER)
+        rollout, learner = self.rollout_ports(Role.LEARNER), self._learner
         assert self._sampler is not None
-        assert self._judge is not None
-        assert self._learner is not None
+        assert learner is not None
         hand_over: HandOver = by_value
         if self._config.model.lora is None and self._config.cluster.gpus_per_rollout > 0:
             from actors.transfer import Transfer
 
-            hand_over = Transfer(self._learner, self._sampler)
+            hand_over = Transfer(learner, self._sampler)
         return Ports(
-            sampler=self._sampler, judge=self._judge, learner=self._learner, hand_over=hand_over
+            sampler=rollout.sampler, judge=rollout.judge, learner=learner, hand_over=hand_over
         )
 
-    def rollout_ports(self) -> RolloutPorts:
-        """Those that answer and score; started alone where nothing else is asked for."""
-        self._start(Role.ROLLOUT, Role.JUDGE)
+    def rollout_ports(self, *beside: Role) -> RolloutPorts:
+        """Those that answer and score; started alone, or at once with others."""
+        if self._config.judge.kind == "votes":  # it asks the sampler, from the driver
+            self._start(Role.ROLLOUT, *beside)
+            assert self._sampler is not None
+            judge = VotesJudge(self._sampler, self._config.rl.votes_reward)
+            return RolloutPorts(sampler=self._sampler, judge=judge)
+        self._start(Role.ROLLOUT, Role.JUDGE, *beside)
         assert self._sampler is not None
         assert self._judge is not None
         return RolloutPorts(sampler=self._sampler, judge=self._judge)
@@ -170,11 +176,14 @@ class RayBackend:
 
 
 def connect(address: str | None) -> None:
-    """Join the Ray cluster at ``address``; None starts one of our own on this machine."""
+    """Join the Ray cluster at ``address``; None joins that of the Ray job we are in, or else starts
+    one of our own on this machine.
+    """
     import ray
 
     if ray.is_initialized():
         return
+    address = address or job_address()
     options: dict[str, Any] = (
         {"address": address}
         if address

@@ -15,9 +15,14 @@ from typing import Annotated
 import typer
 
 import cogaudio_rl
+from clusters.cli_compare import compare
 from clusters.cli_data import data_app
+from clusters.cli_humdial import humdial_app
+from clusters.cli_jobs import jobs_app, submit
 from clusters.cli_judge import judge_app
+from clusters.cli_manifest import manifest
 from clusters.cli_options import Overrides, Recipe
+from clusters.cli_serve import serve
 from clusters.exits import reports
 from cogaudio_rl.config import Config, load_config
 from cogaudio_rl.errors import ConfigError
@@ -38,7 +43,9 @@ base_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(judge_app, name="judge")
+app.add_typer(humdial_app, name="humdial")
 app.add_typer(base_app, name="base")
+app.add_typer(jobs_app, name="jobs")
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in the run folder that is there.")]
 Overwrite = Annotated[
@@ -68,6 +75,11 @@ class SftStage(StrEnum):
     STAGE1 = "stage1"
     STAGE2 = "stage2"
     DIRECT = "direct"
+    CHAIN = "chain"
+    VOTES = "votes"
+    TEACHER = "teacher"
+    DISTIL = "distil"
+    SPEAK = "speak"
 
 
 @app.command()
@@ -101,6 +113,13 @@ def quickstart(
 def run(
     overrides: Overrides = None,
     recipe: Recipe = "quickstart",
+    folds: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of `data voted`: one run for each of its folds, then all as one test.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -111,8 +130,17 @@ def run(
 
     - Look before you leap: `cogaudio-rl run --recipe qwen2_5_omni_7b --dry-run`
     - Real voices: `cogaudio-rl run --recipe emodb data.root=PATH`
+
+    - Leave one session out: `cogaudio-rl run --recipe ambiguity_iemocap --folds data/iemocap_voted`
     """
-    _start(load_config(recipe, overrides or ()), None, resume, overwrite, dry_run)
+    config = load_config(recipe, overrides or ())
+    if folds is None or dry_run:
+        _start(config, None, resume, overwrite, dry_run)
+        return
+    from clusters.launch import run_folds
+
+    _refuse_both(resume, overwrite)
+    run_folds(config, folds, resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -123,7 +151,9 @@ def sft(
         SftStage,
         typer.Option(
             help="stage1: reason, then reply (prompt A). stage2: prompts A and B mixed. "
-            "direct: replies only, the ablation."
+            "direct: replies only, the ablation. chain, votes: how listeners' votes are shared, by the "
+            "text alone or with their divergence. teacher, distil, speak: IEAT's teacher and its two "
+            "stages."
         ),
     ] = SftStage.STAGE1,
     recipe: Recipe = "quickstart",
@@ -218,8 +248,8 @@ def evaluate(
         typer.Option(
             "--suite",
             "-s",
-            help="test (the recipe's own), lime, conflict, esd, emodb, crema_d, humdial; or all. "
-            "Give it once for each.",
+            help="test (the recipe's own), lime, conflict, esd, emodb, crema_d, humdial, ambiguity, "
+            "ambiguity_dev (to choose settings on), attribution; or all. Give it once for each.",
             show_default="test",
         ),
     ] = None,
@@ -268,6 +298,9 @@ def evaluate(
     names = list(SUITES) if suite == ["all"] else suite or ["test"]
     folder = out or (run or config.out_dir) / "suites"
     evaluate_models(config, models, names, folder, allow_missing=allow_missing)
+
+
+app.command()(compare)
 
 
 @app.command("ablate")
@@ -389,6 +422,12 @@ def doctor(
         raise SystemExit(1)
 
 
+# After its own options everything is the job's, also without the --.
+app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
+app.command()(serve)
+app.command()(manifest)
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"cogaudio-rl {cogaudio_rl.__version__}")
@@ -404,6 +443,11 @@ def _main(
     pass
 
 
+def _refuse_both(resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+
+
 def _start(
     config: Config,
     stages: Sequence[str] | None,
@@ -415,8 +459,7 @@ def _start(
     init: Path | None = None,
     rollouts: Path | None = None,
 ) -> None:
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other")
+    _refuse_both(resume, overwrite)
     if dry_run:
         from clusters.dryrun import dry_run as show
 

@@ -88,6 +88,60 @@ def annotate(
     annotate_corpus(manifest, out, parse(AnnotateRecipe, wanted))
 
 
+class VotedCorpus(StrEnum):
+    """Whose votes `voted` knows how to tell."""
+
+    CREMA_D = "crema_d"
+    IEMOCAP = "iemocap"
+
+
+@data_app.command()
+@reports
+def voted(
+    manifest: Annotated[Path, typer.Argument(help="What `data prepare` wrote: manifest.jsonl.")],
+    corpus: Annotated[VotedCorpus, typer.Option(help="Which corpus it is.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for a folder of each fold.")],
+    overrides: Overrides = None,
+) -> None:
+    """Votes, chains and folds of a corpus that listeners voted on, ready for the recipes `ambiguity_*`.
+
+    Votes are told in the task's labels; an utterance where somebody heard another emotion is set aside
+    in `rejected.jsonl`, unless `renormalise=true`. Chains are written from what the sound measures.
+    Folds hold speakers apart (CREMA-D) or leave one session out (IEMOCAP); with `dev=true` each holds
+    out some to choose settings on, so that its test is for the end.
+
+    - `cogaudio-rl data voted corpora/crema_d/manifest.jsonl --corpus crema_d -o data/crema_d_voted`
+
+    - then all folds: `cogaudio-rl run -r ambiguity_crema_d --folds data/crema_d_voted`
+    """
+    from clusters.corpora import prepare_votes
+
+    prepare_votes(corpus.value, manifest, out, overrides or ())
+
+
+@data_app.command()
+@reports
+def attribute(
+    manifest: Annotated[Path, typer.Argument(help="A manifest, e.g. `esd-eips/train.jsonl`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the manifest of that name.")],
+    overrides: Overrides = None,
+) -> None:
+    """Have an LLM say what each speaker's emotion is due to and what to do, for the recipe `ieat`.
+
+    Pitch and pace are measured in the sound, among each speaker's own clips. A cause that is not in the
+    words is asked for again, and then set aside: `quarantined.jsonl` lists those, each with its reason.
+    Answers are kept, so that the command can be stopped and given again.
+
+    - `... data attribute esd-eips/train.jsonl -o esd-ieat author.base_url=URL author.model=NAME`
+    """
+    from clusters.corpora import attribute_corpus
+    from cogaudio_rl.config import override, parse
+    from cogaudio_rl.data.attribute import AttributeRecipe
+
+    wanted = override({"author": {"kind": "llm"}}, overrides or ())
+    attribute_corpus(manifest, out, parse(AttributeRecipe, wanted))
+
+
 @data_app.command()
 @reports
 def shards(
@@ -164,6 +218,87 @@ def conflict(
     from clusters.lime import build_conflict_set
 
     build_conflict_set(out, language=language.value, seed=seed)
+
+
+@lime_app.command("mixtures")
+@reports
+def mixtures(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    utterances: Annotated[
+        int, typer.Option(min=7, help="To train on; a multiple of seven.")
+    ] = 2_100,
+    rl_utterances: Annotated[
+        int, typer.Option(min=7, help="Further ones for RL; a multiple of seven.")
+    ] = 700,
+    test_families: Annotated[
+        int, typer.Option(min=1, help="Test sentences, seven utterances each.")
+    ] = 50,
+    dev_families: Annotated[
+        int, typer.Option(min=0, help="Sentences to choose settings on, in voices of their own.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Voices between two emotions, and how SIMULATED listeners' votes are shared between them.
+
+    For training and tests where no corpus with human votes is at hand: the voices are synthetic, and
+    votes are drawn from a model of listeners, which card and README state. Test sentences and voices
+    are in no other split.
+
+    - then train on it: `cogaudio-rl run -r RECIPE data.kind=ambiguity_mini data.root=FOLDER`
+    """
+    from clusters.lime import build_mixture_set
+
+    build_mixture_set(
+        out,
+        utterances=utterances,
+        rl_utterances=rl_utterances,
+        test_families=test_families,
+        dev_families=dev_families,
+        seed=seed,
+    )
+
+
+@lime_app.command("dialogues")
+@reports
+def dialogues(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    each: Annotated[
+        int, typer.Option("--dialogues", min=1, help="Of each task in each language.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """MADE dialogues of 2 to 4 turns in HumDial's layout, in synthetic voices whose emotion changes.
+
+    T1 asks how it changed, T2 what brought it on, T3 wants an answer. For trying what evaluates and
+    submits HumDial where HumDial is not at hand; README and every id say that they are made.
+
+    - then `cogaudio-rl humdial submit --root FOLDER/HD-Track1-Test …`
+    """
+    from clusters.lime import build_dialogue_set
+
+    build_dialogue_set(out, dialogues=each, seed=seed)
+
+
+@lime_app.command("attributed")
+@reports
+def attributed(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write; must not be there yet.")
+    ],
+    overrides: Overrides = None,
+    recipe: Recipe = "ieat",
+) -> None:
+    """The quickstart's corpus with a thought for every utterance: what was observed and inferred, what
+    it is due to, what to do. For the recipe `ieat`.
+
+    - Small: `cogaudio-rl data lime attributed -o ieat data.train_utterances=490 data.test_families=5`
+    """
+    config = load_config(recipe, overrides or ())
+    if out.exists():
+        raise ConfigError(f"--out {str(out)!r} is already there; name another folder")
+    from clusters.lime import build_attributed_set
+
+    build_attributed_set(config, out)
 
 
 @lime_app.command("mini")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cogaudio_rl.config import Config, load_config
+from cogaudio_rl.config import Config, ModelConfig, load_config
 from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
-from cogaudio_rl.models.checkpoint import load_adapter
+from cogaudio_rl.models.checkpoint import is_whole, load_adapter, lora_of
 from cogaudio_rl.stages.pipeline import MODEL_FOLDERS
 from cogaudio_rl.stages.variants import trained
 
@@ -22,8 +22,13 @@ class Model:
     """What is evaluated: a backbone, and what was trained on it."""
 
     name: str
-    backbone: str
+    built: ModelConfig
+    """What an engine is made for: backbone, precision, what of it trains, how long answers may be."""
     adapter: Path | None = None
+
+    @property
+    def backbone(self) -> str:
+        return self.built.path
 
     @property
     def file(self) -> str:
@@ -41,19 +46,19 @@ def run_of(folder: Path, overrides: Sequence[str]) -> tuple[Config, list[Model]]
 
     Raises ConfigError for a folder that is no run's.
     """
-    config = recipe_of(folder, overrides)
+    config = recipe_of(folder, overrides).model_copy(update={"out_dir": folder})
     data = folder / "data"
-    if config.data.kind == "lime_mini" and config.data.root is None and data.is_dir():
+    if config.data.is_spoken_here and config.data.root is None and data.is_dir():
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"root": data.absolute()})}
         )
-    found = [Model(name=BASE, backbone=config.model.path)]
+    found = [Model(name=BASE, built=config.model)]
     for name, stage in MODEL_FOLDERS.items():
         adapter = folder / "checkpoints" / stage
         if adapter.is_dir():
-            found.append(Model(name=name, backbone=config.model.path, adapter=adapter))
+            found.append(Model(name=name, built=config.model, adapter=adapter))
     for name, adapter in trained(folder).items():
-        found.append(Model(name=f"D/{name}", backbone=config.model.path, adapter=adapter))
+        found.append(Model(name=f"D/{name}", built=config.model, adapter=adapter))
     return config, found
 
 
@@ -71,7 +76,7 @@ def model_of(given: str, config: Config) -> Model:
     Raises CheckpointError for a folder that is neither, ConfigError for one without a name.
     """
     if given == BASE:
-        return Model(name=BASE, backbone=config.model.path)
+        return Model(name=BASE, built=config.model)
     # A folder whose own name has an equals sign is a folder first.
     name, equals, path = ("", "", given) if Path(given).is_dir() else given.partition("=")
     folder = Path(path if equals or not name else given)
@@ -80,9 +85,12 @@ def model_of(given: str, config: Config) -> Model:
         raise ConfigError(f"-c {given!r} has no name; give it one: -c NAME={given}")
     if (folder / "config.json").is_file():
         Architecture.of(resolve_checkpoint(str(folder)), name=str(folder))
-        return Model(name=name, backbone=str(folder))
+        return Model(name=name, built=config.model.model_copy(update={"path": str(folder)}))
     load_adapter(folder)
-    return Model(name=name, backbone=config.model.path, adapter=folder)
+    # What trains is what its folder says, whatever the recipe at hand does.
+    lora = None if is_whole(folder) else lora_of(folder)
+    built = config.model.model_copy(update={"lora": lora})
+    return Model(name=name, built=built, adapter=folder)
 
 
 def refuse_twins(names: Sequence[str]) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console as Terminal
 from rich.table import Table
 
+from cogaudio_rl.config import override, parse
 from cogaudio_rl.console import Console
+from cogaudio_rl.data.attribute import AttributeRecipe, attribute_manifest
 from cogaudio_rl.data.corpora.prepare import prepare
 from cogaudio_rl.data.load import check_audio
 from cogaudio_rl.data.manifest import records
 from cogaudio_rl.data.reannotate import AnnotateRecipe, annotate_manifest
 from cogaudio_rl.data.shards import write_shards
+from cogaudio_rl.data.voted import PRESETS, VotedRecipe, prepare_voted
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import Utterance
 
@@ -45,6 +48,35 @@ def annotate_corpus(manifest: Path, out: Path, recipe: AnnotateRecipe) -> None:
     console.note(
         f"{done.train} to train on and {done.test} to test on ({recipe.split}) in {out}, "
         f"{done.rejected} without an annotation in rejected.jsonl"
+    )
+
+
+def prepare_votes(corpus: str, manifest: Path, out: Path, overrides: Sequence[str]) -> None:
+    """A folder of each fold in ``out``."""
+    recipe = parse(VotedRecipe, override(dict(PRESETS[corpus]), overrides))
+    console = Console()
+    console.stage(f"votes in {', '.join(recipe.labels)}; chains; folds of {recipe.protocol}")
+    with console.progress("utterances") as advance:
+        done = prepare_voted(manifest, out, recipe, advance)
+    table = Table("fold", "train", "dev", "test", title=corpus)
+    for name, sizes in done.folds.items():
+        table.add_row(name, *(str(sizes.get(split, "-")) for split in ("train", "dev", "test")))
+    Terminal().print(table)
+    console.note(
+        f"{done.rejected} utterances set aside in {out / 'rejected.jsonl'}, "
+        f"{done.renormalised} without the votes of some listeners"
+    )
+
+
+def attribute_corpus(manifest: Path, out: Path, recipe: AttributeRecipe) -> None:
+    """The same manifest with a thought for each utterance in ``out``."""
+    console = Console()
+    console.stage(f"attributions: {recipe.author.model} at {recipe.author.base_url}")
+    with console.progress("utterances") as advance:
+        done = attribute_manifest(manifest, out, recipe, advance)
+    console.note(
+        f"{done.utterances} utterances with a thought in {out}, "
+        f"{done.quarantined} set aside in quarantined.jsonl"
     )
 
 

@@ -11,7 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clusters.layout import Role, assign, layout, total
+from clusters.in_job import in_a_job
+from clusters.layout import Role, assign, layout, spelled, total
 from clusters.memory import RoleMemory, estimate
 from cogaudio_rl.config import ClusterConfig, Config, dump_config
 from cogaudio_rl.errors import CheckpointError
@@ -50,10 +51,14 @@ def placement_table(cluster: ClusterConfig) -> Table:
     rows: dict[tuple[str, int], list[int]] = {}
     for i, node in enumerate(assign(bundles, cluster)):
         rows.setdefault((bundles[i].role, node), []).append(i)
-    table = _table("role", "node", "processes", "CPUs each", "GPUs each")
+    labelled = bool(cluster.node_labels)
+    table = _table(
+        *("role", "node", "processes", "CPUs each", "GPUs each"), *(["only with"] * labelled)
+    )
     for (role, node), members in rows.items():
         one = bundles[members[0]]
-        table.add_row(role, str(node), str(len(members)), f"{one.cpus:g}", f"{one.gpus:g}")
+        row = (role, str(node), str(len(members)), f"{one.cpus:g}", f"{one.gpus:g}")
+        table.add_row(*row, *([spelled(one.labels)] * labelled))
     sums = total(bundles)
     stated = f"{cluster.nodes} node(s) x {cluster.gpus_per_node} GPUs"
     where = "in this process" if cluster.backend == "local" else f"on {stated}"
@@ -98,7 +103,7 @@ def _missing_gpus(config: Config) -> Iterable[str]:
 
     cluster = config.cluster
     needed, have = total(layout(cluster))["GPU"], torch.cuda.device_count()
-    if cluster.address is None and needed > have:
+    if cluster.address is None and not in_a_job() and needed > have:
         yield f"GPUs: {needed:g} needed, {have} here (or name a cluster: cluster.address=...)"
     if cluster.backend == "ray" and importlib.util.find_spec("vllm") is None:
         yield "vLLM: not installed; pip install 'cogaudio-rl[cpu]' or 'cogaudio-rl[gpu]'"
@@ -115,7 +120,7 @@ def _missing_weights(config: Config) -> Iterable[str]:
 
 def _missing_data(config: Config) -> Iterable[str]:
     data = config.data
-    if data.kind != "lime_mini" and data.root is None:
+    if not data.is_spoken_here and data.root is None:
         yield f"data: data.root is not set, and data.kind {data.kind!r} needs it"
     for name, folder in (("root", data.root), ("test_root", data.test_root)):
         if folder is not None and not folder.is_dir():

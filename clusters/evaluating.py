@@ -13,19 +13,27 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from clusters.backend import make_backend
 from clusters.contestants import Model, file_of, recipes_behind, refuse_twins
+from clusters.humdial import with_room
 from clusters.memory_watch import MemoryWatch
-from cogaudio_rl.config import Config, JudgeConfig
+from cogaudio_rl.config import Config, JudgeConfig, ModelConfig
 from cogaudio_rl.console import Console
+from cogaudio_rl.data.lime.recipe import SpeakerConfig
+from cogaudio_rl.data.lime.speakers import make_speaker
 from cogaudio_rl.errors import ConfigError
+from cogaudio_rl.eval.ambiguity import evaluate_votes, save_rows
+from cogaudio_rl.eval.attribution import Teaching, evaluate_attribution, with_gains
+from cogaudio_rl.eval.attribution import save_rows as save_replies
 from cogaudio_rl.eval.classical import classical_of
 from cogaudio_rl.eval.console import print_suites
 from cogaudio_rl.eval.humdial import evaluate_humdial
 from cogaudio_rl.eval.kept import KeptSampler, model_digest
 from cogaudio_rl.eval.outside import EndpointSampler, baseline_digest
+from cogaudio_rl.eval.reply_voices import Listener, train_listener
 from cogaudio_rl.eval.result import ModelResult, load_timings, save_result, save_timings
 from cogaudio_rl.eval.run import Progress, evaluate, select_utterances
 from cogaudio_rl.eval.scoring import Scorer, opened_scorer, scorer_name
@@ -70,22 +78,15 @@ def evaluate_models(
     refuse_twins([*(m.name for m in models), *(b.name for b in config.eval.baselines)])
     started, console = time.monotonic(), Console()
     recipes = _recipes(config, models, console)
-    suites, absent = _load(recipes, names, out, console)
+    suites, absent = load_suites(recipes, names, out / "data", console)
     if absent and not allow_missing:
         raise SuiteAbsent(f"{'; '.join(absent.values())} (or leave them out with --allow-missing)")
     if config.eval.judge is not None:
         asyncio.run(probe_judge(config.eval.judge))
-    plan = Plan(config=config, suites=suites, out=out, console=console)
-    results = {s.name: _with_classical(s, config, console) for s in suites}
     with MemoryWatch() as watch:
-        versions: dict[str, str] = {}
-        for backbone in dict.fromkeys(m.backbone for m in models):
-            same = [m for m in models if m.backbone == backbone]
-            versions |= _evaluate_backbone(plan, backbone, same, results)
-        for baseline in config.eval.baselines:
-            _evaluate_one(
-                plan, baseline.name, EndpointSampler(baseline), baseline_digest(baseline), results
-            )
+        results, versions = measure(
+            Plan(config=config, suites=suites, out=out, console=console), models
+        )
     for name, why in absent.items():
         results[name] = SuiteResult(name=name, about="", not_run=why)
     facts = RunFacts(
@@ -120,10 +121,34 @@ def _recipes(config: Config, models: Sequence[Model], console: Console) -> list[
     return found
 
 
-def _load(
-    recipes: Sequence[Config], names: Sequence[str], out: Path, console: Console
+def measure(plan: Plan, models: Sequence[Model]) -> tuple[dict[str, SuiteResult], dict[str, str]]:
+    """Every suite with all models and the plan's baselines in it; and the versions of what ran.
+
+    Models that one set of engines can be made for are asked one after the other.
+    """
+    results = {s.name: _with_classical(s, plan.config, plan.console) for s in plan.suites}
+    versions: dict[str, str] = {}
+    for built in dict.fromkeys(m.built for m in models):
+        same = [m for m in models if m.built == built]
+        versions |= _evaluate_built(plan, built, same, results)
+    for baseline in plan.config.eval.baselines:
+        _evaluate_one(
+            plan, baseline.name, EndpointSampler(baseline), baseline_digest(baseline), results
+        )
+    for suite in plan.suites:
+        if suite.dictation:
+            results[suite.name] = _with_gains(results[suite.name], plan)
+    return results, versions
+
+
+def load_suites(
+    recipes: Sequence[Config], names: Sequence[str], folder: Path, console: Console
 ) -> tuple[tuple[Suite, ...], dict[str, str]]:
-    """The suites that are there, and of the others why not."""
+    """The suites that are there, and of the others why not.
+
+    They are the first recipe's; the others taught models that are tested. What has to be made is made
+    in ``folder``. Raises ConfigError for a name that is none.
+    """
     for name in names:
         if name not in SUITES:
             raise ConfigError(f"--suite {name!r} is not one of: {', '.join(SUITES)}")
@@ -131,7 +156,7 @@ def _load(
     absent: dict[str, str] = {}
     console.stage(f"test sets: {', '.join(dict.fromkeys(names))}")
     with console.progress("utterances") as advance:
-        shelf = Shelf(recipes[0], out / "data", advance, tuple(recipes[1:]))
+        shelf = Shelf(recipes[0], folder, advance, tuple(recipes[1:]))
         for name in dict.fromkeys(names):
             try:
                 found.append(shelf.suite(name))
@@ -153,15 +178,16 @@ def _with_classical(suite: Suite, config: Config, console: Console) -> SuiteResu
     return SuiteResult(name=suite.name, about=suite.about, classical=classical)
 
 
-def _evaluate_backbone(
-    plan: Plan, backbone: str, models: Sequence[Model], results: dict[str, SuiteResult]
+def _evaluate_built(
+    plan: Plan, built: ModelConfig, models: Sequence[Model], results: dict[str, SuiteResult]
 ) -> dict[str, str]:
-    """All models of one backbone by one set of engines; gives the versions of what ran."""
-    model = plan.config.model.model_copy(update={"path": backbone})
+    """All models of one build by one set of engines; gives the versions of what ran."""
     # Nobody asks the reward's judge here, which may be an engine on a GPU of its own.
     cluster = plan.config.cluster.model_copy(update={"judge_workers": 1, "gpus_per_judge": 0.0})
+    readings = [suite.dialogues for suite in plan.suites if suite.dialogues is not None]
+    cluster = with_room(cluster, built, readings)
     config = plan.config.model_copy(
-        update={"model": model, "cluster": cluster, "judge": JudgeConfig()}
+        update={"model": built, "cluster": cluster, "judge": JudgeConfig()}
     )
     backend = make_backend(config, plan.out)
     try:
@@ -169,7 +195,7 @@ def _evaluate_backbone(
         for one in models:
             adapter = load_adapter(one.adapter) if one.adapter else None
             asyncio.run(sampler.publish(adapter))
-            _evaluate_one(plan, one.name, sampler, model_digest(model, one.adapter), results)
+            _evaluate_one(plan, one.name, sampler, model_digest(built, one.adapter), results)
         return backend.versions()
     finally:
         backend.close()
@@ -224,7 +250,13 @@ async def _measure(plan: Plan, asked: Asked) -> dict[str, Measured]:
             notes: list[str] = []
             with plan.console.progress(suite.name) as advance:
                 result: ModelResult | None = None
-                if suite.utterances:
+                if suite.voted and isinstance(asked.sampler, EndpointSampler):
+                    plan.console.note(f"{suite.name}: not asked, for it tells no probabilities")
+                elif suite.voted:
+                    result = await _votes(plan, asked, suite, kept, advance)
+                elif suite.dictation:
+                    result = await _attributed(plan, asked, suite, kept, scorer, advance)
+                elif suite.utterances:
                     result = await _single(plan, asked, suite, kept, scorer, advance)
                 if suite.dialogues is not None:
                     result, notes = await _with_dialogues(plan, asked, suite, kept, result, advance)
@@ -262,6 +294,63 @@ async def _single(
     return result
 
 
+async def _votes(
+    plan: Plan, asked: Asked, suite: Suite, kept: Sampler, advance: Progress
+) -> ModelResult:
+    """How votes are shared; what was said stays beside the figures."""
+    times = asked.folder / f"{suite.name}.{_circumstances(plan.config)}.timings.json"
+    result, rows = await evaluate_votes(
+        kept,
+        suite.utterances,
+        plan.config.eval,
+        seed=plan.config.seed,
+        progress=advance,
+        clock=asked.sampler,
+        timings=load_timings(times),
+    )
+    save_timings(result.timings, times)
+    save_rows(rows, plan.out / "eval" / suite.name / f"{file_of(asked.name)}.votes.jsonl")
+    return result
+
+
+async def _attributed(
+    plan: Plan, asked: Asked, suite: Suite, kept: Sampler, scorer: Scorer, advance: Progress
+) -> ModelResult:
+    """Replies beside a teacher's; what was said stays beside the figures, spoken replies as sound."""
+    folder = plan.out / "eval" / suite.name
+    samples, seed = plan.config.eval.bootstrap_samples, plan.config.seed
+    listener = _listener(plan.out / "data" / "listener", samples, seed)
+    result, rows = await evaluate_attribution(
+        kept,
+        suite.utterances,
+        Teaching(suite.dictation, listener, folder / f"{file_of(asked.name)}.spoken"),
+        scorer,
+        plan.config.eval,
+        seed=seed,
+        progress=advance,
+    )
+    save_replies(rows, folder / f"{file_of(asked.name)}.replies.jsonl")
+    return result
+
+
+def _with_gains(result: SuiteResult, plan: Plan) -> SuiteResult:
+    """What replies gain on those of SFT on the same data, where that was evaluated too."""
+    folder, config = plan.out / "eval" / result.name, plan.config
+    gained = with_gains(
+        result.models,
+        lambda name: folder / f"{file_of(name)}.replies.jsonl",
+        samples=config.eval.bootstrap_samples,
+        seed=config.seed,
+    )
+    return replace(result, models=gained)
+
+
+@cache
+def _listener(folder: Path, samples: int, seed: int) -> Listener:
+    """The same for all models."""
+    return train_listener(folder, samples=samples, seed=seed)
+
+
 async def _with_dialogues(
     plan: Plan,
     asked: Asked,
@@ -277,6 +366,7 @@ async def _with_dialogues(
         kept,
         suite.dialogues,
         judge=judge if judge is not None and judge.kind == "llm" else None,
+        speaker=make_speaker(SpeakerConfig()),
         sounds=plan.out / "data" / "humdial",
         cache=plan.out / JUDGE_CACHE,
         samples=config.eval.bootstrap_samples,
@@ -285,7 +375,7 @@ async def _with_dialogues(
     )
     notes = [f"{what} not run: {why}" for what, why in found.not_run.items()]
     if judge is not None and judge.kind != "llm":
-        notes.append(f"T3 takes one judge of kind=llm, and eval.judge is of kind={judge.kind}")
+        notes.append(f"replies take one judge of kind=llm, and eval.judge is of kind={judge.kind}")
     text = json.dumps(found.to_json(), ensure_ascii=False)
     write_whole(plan.out / "eval" / suite.name / f"{file_of(asked.name)}.dialogues.json", text)
     if result is None:

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clusters.backend import logical_cpus, make_backend
-from clusters.layout import Role, layout, reserved, shortage
+from clusters.in_job import check_kept, in_a_job
+from clusters.layout import Node, Role, layout, reserved, shortage
 from clusters.memory_watch import MemoryWatch
 from cogaudio_rl.config import ClusterConfig, Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.lime.build import build_lime_mini
 from cogaudio_rl.errors import ConfigError
+from cogaudio_rl.eval.over_folds import summarise_folds
 from cogaudio_rl.eval.seeds import summarise_seeds
 from cogaudio_rl.metrics import MetricsLog
 from cogaudio_rl.models.architecture import resolve_checkpoint
@@ -57,6 +59,7 @@ def opened(
 
 def check_before_start(config: Config, roles: Collection[Role]) -> None:
     """Fail before anything is written: no backbone, no judge, no room for the workers."""
+    check_kept(config.out_dir)
     _check_room(config.cluster, roles)
     if Path(config.model.path) != config.out_dir / _SCRATCH_BASE:
         resolve_checkpoint(config.model.path)
@@ -74,11 +77,11 @@ async def _probe_judges(config: Config) -> None:
 
 def _check_room(cluster: ClusterConfig, roles: Collection[Role]) -> None:
     """On this machine alone, what does not fit never will; a cluster may grow, and is waited for."""
-    if cluster.backend != "ray" or cluster.address is not None:
+    if cluster.backend != "ray" or cluster.address or in_a_job():
         return
     import torch
 
-    here = {"CPU": float(logical_cpus()), "GPU": float(torch.cuda.device_count())}
+    here = Node(free={"CPU": float(logical_cpus()), "GPU": float(torch.cuda.device_count())})
     why = shortage([b for b in reserved(layout(cluster)) if b.role in roles], [here])
     if why:
         raise ConfigError(
@@ -136,6 +139,38 @@ def run_seeds(config: Config, *, resume: bool, overwrite: bool) -> None:
             continue
         run_pipeline(one, resume=resume, overwrite=overwrite)
     summarise_seeds(config.out_dir, config.seeds)
+
+
+def run_folds(config: Config, folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """One run for each fold that ``data voted`` wrote, then all of them as one test.
+
+    Raises ConfigError for a recipe that is not about votes, or a folder without folds.
+    """
+    if not config.is_about_votes:
+        raise ConfigError(f"--folds takes a recipe about votes, and {config.name} is about replies")
+    folds = sorted(path.parent for path in folder.glob("*/test.jsonl"))
+    if not folds:
+        raise ConfigError(f"--folds {str(folder)!r} holds no <fold>/test.jsonl; see `data voted`")
+    for fold in folds:
+        data = config.data.model_copy(update={"root": fold})
+        out = config.out_dir / fold.name
+        one = config.model_copy(update={"data": data, "seeds": (), "out_dir": out})
+        if resume and (out / "report.json").is_file():
+            continue
+        run_pipeline(one, resume=resume, overwrite=overwrite)
+    report = summarise_folds(
+        config.out_dir,
+        [fold.name for fold in folds],
+        config.models,
+        samples=config.eval.bootstrap_samples,
+        seed=config.seed,
+    )
+    console = Console()
+    for name, told in report["models"].items():
+        js = told["votes_js"]
+        low, high = js["ci95"]
+        console.note(f"{name}: JS {js['value']:.3f} ({low:.3f} to {high:.3f}), n {js['n']}")
+    console.note(f"all folds: {config.out_dir / 'folds.json'}")
 
 
 def export_merged(checkpoint: Path, out: Path, base: str | None) -> None:

@@ -8,14 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clusters.backend import connect
+from clusters.in_job import in_a_job
+from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
+from cogaudio_rl.data.lime.attributed import QUARANTINED, build_attributed
 from cogaudio_rl.data.lime.conflict import build_conflict, lexical_emotion
+from cogaudio_rl.data.lime.dialogues import build_dialogues
 from cogaudio_rl.data.lime.factory import is_made, sweep_drafts
 from cogaudio_rl.data.lime.finish import Finished, claim, finish
+from cogaudio_rl.data.lime.mixtures import build_mixtures
 from cogaudio_rl.data.lime.plan import part
 from cogaudio_rl.data.lime.recipe import STYLES, LimeRecipe
 from cogaudio_rl.data.lime.speakers import check_speaker
 from cogaudio_rl.errors import ConfigError
+from cogaudio_rl.run_folder import read_lines
 
 
 def build_corpus(
@@ -59,6 +65,56 @@ def build_conflict_set(out: Path, *, language: str, seed: int) -> None:
     console.note(f"{len(made)} utterances: {agree} consistent, {len(made) - agree} in conflict")
 
 
+def build_mixture_set(
+    out: Path,
+    *,
+    utterances: int,
+    rl_utterances: int,
+    test_families: int,
+    dev_families: int,
+    seed: int,
+) -> None:
+    """``train``, ``rl`` and ``test.jsonl``, their sounds, card and README in ``out``."""
+    console = Console()
+    console.stage("ambiguity: voices between two emotions, and the votes of SIMULATED listeners")
+    with console.progress("utterances") as advance:
+        made = build_mixtures(
+            out,
+            utterances=utterances,
+            rl_utterances=rl_utterances,
+            test_families=test_families,
+            dev_families=dev_families,
+            seed=seed,
+            progress=advance,
+        )
+    console.note(
+        f"{utterances} train, {rl_utterances} rl and {len(made.test)} test utterances in {out};"
+        " their votes are simulated, see README.md"
+    )
+
+
+def build_dialogue_set(out: Path, *, dialogues: int, seed: int) -> None:
+    """Made dialogues in HumDial's layout, card and README in ``out``."""
+    console = Console()
+    console.stage("dialogues: MADE, in synthetic voices whose emotion changes from turn to turn")
+    with console.progress("dialogues") as advance:
+        made = build_dialogues(out, dialogues=dialogues, seed=seed, progress=advance)
+    console.note(f"{made} made dialogues in {out}; see README.md")
+
+
+def build_attributed_set(config: Config, out: Path) -> None:
+    """``train``, ``rl`` and ``test.jsonl`` with thoughts, and the sounds, in ``out``."""
+    console = Console()
+    console.stage("attributions: the same words in seven tones of voice, each with a thought")
+    with console.progress("utterances") as advance:
+        made = build_attributed(config.data, config.seed, out, progress=advance)
+    assert isinstance(made.train, tuple), "what is made here is not streamed"
+    console.note(
+        f"{len(made.train)} train, {len(made.rl)} rl and {len(made.test)} test utterances in {out}; "
+        f"{len(read_lines(out / QUARANTINED))} set aside in {QUARANTINED}"
+    )
+
+
 def _make(
     recipe: LimeRecipe,
     out: Path,
@@ -97,7 +153,7 @@ def _speakers(recipe: LimeRecipe, address: str | None) -> int:
                 "name a cluster with --address"
             )
         return int(have["GPU"] / gpus)
-    return int(have["CPU"]) if address else os.cpu_count() or 1
+    return int(have["CPU"]) if address or in_a_job() else os.cpu_count() or 1
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def _cached_numbers(folder: Path) -> int:
 
 def _heard_clips(config: Config) -> int:
     """The policy keeps what its frozen ears made of this many clips."""
-    if config.data.kind != "lime_mini":
+    if not config.data.is_spoken_here:
         return CACHED_CLIPS
     return min(CACHED_CLIPS, config.data.train_utterances + config.data.rl_utterances)
 

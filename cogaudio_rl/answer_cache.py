@@ -49,7 +49,7 @@ class AnswerCache:
 async def ask_once(
     endpoint: ChatEndpoint,
     cache: AnswerCache,
-    messages: Sequence[Mapping[str, str]],
+    messages: Sequence[Mapping[str, Any]],
     form: type[T],
     *,
     model: str,

@@ -5,7 +5,8 @@
     │   ├── ConfigError      a recipe key, type or range
     │   ├── DataError        a manifest, a label, a split, an audio file
     │   ├── CheckpointError  a checkpoint that is missing or of another architecture
-    │   └── JudgeUnreachable a judge endpoint that does not answer
+    │   ├── JudgeUnreachable a judge endpoint that does not answer
+    │   └── ClusterError     a Ray cluster that does not answer, refuses us or knows no such job
     └── RunError             the run itself failed: exit code 1
         ├── WorkerDied       a worker process ended by itself, was killed, or lost its node
         ├── PublishError     a rollout worker does not answer with the new adapter
@@ -43,6 +44,10 @@ class CheckpointError(InputError):
 
 class JudgeUnreachable(InputError):
     """The judge endpoint did not answer the probe made before the run starts."""
+
+
+class ClusterError(InputError):
+    """A Ray cluster does not answer at the address, refuses the token, or knows no such job."""
 
 
 class RunError(CogAudioError):

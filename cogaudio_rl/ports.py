@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from cogaudio_rl.types import Adapter, Group, Prompt, Sample, Score, Unscored, Update
+from cogaudio_rl.types import (
+    Adapter,
+    Group,
+    Prefix,
+    Prompt,
+    Rollout,
+    Sample,
+    Score,
+    Unscored,
+    Update,
+)
 
 T = TypeVar("T")
 
@@ -43,7 +53,18 @@ class Sampler(Protocol):
     async def choose(
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
     ) -> list[str]:
-        """For each prompt, the option whose first token is most probable after ``prefix``."""
+        """For each prompt, the option whose first token is most probable after ``prefix``; where two
+        begin with the same token, the option that is most probable as a whole."""
+        ...
+
+    async def weigh(
+        self, prompts_P: Sequence[Prompt], prefixes_P: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """For each prompt, how probable each option is behind its prefix, among the options alone.
+
+        A softmax over the options' total log-probs: a name of several tokens counts with the product
+        of all of them. Raises InputError for an option that another begins with.
+        """
         ...
 
     async def publish(self, adapter: Adapter | None) -> None:
@@ -83,6 +104,11 @@ class Learner(Protocol):
 
     async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
         """The learner's own log-probs of every rollout's tokens; the canary compares them."""
+        ...
+
+    async def references(self, prompts_P: Sequence[Prompt]) -> list[Rollout]:
+        """What was written for each prompt, as if this policy had said it: its tokens, and their
+        log-probs under the present weights."""
         ...
 
     async def save(self, folder: Path) -> None:

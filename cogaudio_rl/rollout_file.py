@@ -45,11 +45,13 @@ def read_rollouts(
 ) -> tuple[list[Group], list[list[Score | Unscored]]]:
     """The groups of a step and their scores, over the utterances they were made from.
 
-    Raises DataError for a missing or damaged file, and for an utterance that is not there.
+    Raises DataError for a missing or damaged file, for an utterance that is not there, and for a prompt
+    with a question of its own or a history.
     """
     by_id = {u.id: u for u in utterances}
-    groups: dict[Prompt, list[Rollout]] = {}
-    scores: dict[Prompt, list[Score | Unscored]] = {}
+    asked: dict[str, Prompt] = {}
+    groups: dict[str, list[Rollout]] = {}
+    scores: dict[str, list[Score | Unscored]] = {}
     lines = read_lines(path)
     if not lines:
         raise DataError(f"{str(path)!r} holds no rollouts")
@@ -61,15 +63,23 @@ def read_rollouts(
                     "data; train with the data the rollouts were made from"
                 )
             prompt = Prompt(utterance=by_id[line["utterance"]], route=Route(line["route"]))
-            groups.setdefault(prompt, []).append(read_rollout(line))
-            scores.setdefault(prompt, []).append(
+            if prompt.id != line["prompt"]:
+                raise DataError(
+                    f"{path} line {number}: {line['prompt']!r} was asked with a question of its own or "
+                    "after earlier turns, which this file does not hold; sample it again"
+                )
+            asked[prompt.id] = prompt
+            groups.setdefault(prompt.id, []).append(read_rollout(line))
+            scores.setdefault(prompt.id, []).append(
                 Unscored(reason=line["unscored"])
                 if "unscored" in line
                 else Score(reward=line["reward"], terms=line["terms"])
             )
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"{path} line {number}: not a rollout ({error})") from None
-    return [Group(prompt=p, rollouts=tuple(r)) for p, r in groups.items()], list(scores.values())
+    return [Group(prompt=asked[i], rollouts=tuple(r)) for i, r in groups.items()], list(
+        scores.values()
+    )
 
 
 def _record(prompt: Prompt, rollout: Rollout, score: Score | Unscored) -> dict[str, Any]:

@@ -95,6 +95,12 @@ class RunFolder:
     def is_done(self, stage: str) -> bool:
         return stage in self.state["done"]
 
+    def note_start(self, stage: str, adapter: Path | None) -> None:
+        """Note which adapter a stage begins with, where that is not the one before it in this run."""
+        if adapter is not None:
+            starts = dict(self.state.get("starts", {})) | {stage: str(adapter.absolute())}
+            self.update_state(starts=starts)
+
     def mark_done(self, stage: str, seconds: float) -> None:
         state = self.state
         seconds_by_stage = dict(state.get("seconds", {})) | {stage: round(seconds, 1)}

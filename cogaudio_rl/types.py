@@ -30,10 +30,19 @@ INTENSITIES: tuple[str, ...] = ("low", "mid", "high")
 
 
 class Route(StrEnum):
-    """Which prompt asks: A wants the EIPS chain and the reply, B the reply alone."""
+    """Which prompt asks: A wants the EIPS chain and the reply, B the reply alone; the third asks how
+    ambiguous the voice is, and for no reply; the fourth for the thought about emotion and cause, and
+    the reply; the last for the reply and how it should sound."""
 
     EXPLICIT = "explicit"
     DIRECT = "direct"
+    AMBIGUITY = "ambiguity"
+    ATTRIBUTION = "attribution"
+    SPOKEN = "spoken"
+
+
+REPLY_ROUTES: tuple[Route, ...] = (Route.EXPLICIT, Route.DIRECT)
+"""Those of CogAudio-LLM, which end in a reply to the speaker."""
 
 
 class StopReason(StrEnum):
@@ -42,6 +51,8 @@ class StopReason(StrEnum):
     EOS = "eos"
     LENGTH = "length"
     ABORTED = "aborted"
+    WRITTEN = "written"
+    """It was never sampled: an annotator's answer, as if the policy had given it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +77,62 @@ class EipsResponse:
     psychology: str
     strategy: str
     response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmbiguityResponse:
+    """One chain about a voice in which listeners heard several emotions (arXiv 2603.08230)."""
+
+    words: str
+    """How far the words alone tell an emotion."""
+    voice: str
+    """What in volume, speed, pitch and tone speaks for the majority, and what for the minority."""
+    synthesis: str
+    emotion: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """One thought about what a speaker feels and why (IEAT, arXiv 2601.04960)."""
+
+    words: str
+    """Observed: what was said."""
+    pitch: str
+    pace: str
+    """Observed: how, as levels of :data:`cogaudio_rl.spoken.LEVELS`."""
+    emotion: str
+    intensity: str
+    """Inferred."""
+    cause: str
+    """What the emotion is put down to, in the speaker's own words."""
+    plan: str
+    """How to respond to that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributionResponse:
+    """A thought about emotion and cause, and the reply it leads to."""
+
+    thought: Attribution
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceStyle:
+    """How a reply should sound; each a level of :data:`cogaudio_rl.spoken.LEVELS`."""
+
+    pitch: str
+    pace: str
+    loudness: str
+    movement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenReply:
+    """A reply and the voice it asks for."""
+
+    response: str
+    voice: VoiceStyle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +181,15 @@ class Utterance:
     scenario: str = ""
     annotation: Annotation | None = None
     votes: Mapping[str, float] | None = None
-    """Shares of human listeners who heard each emotion, summing to 1, where a corpus has them."""
+    """Shares of listeners who heard each emotion, summing to 1, where a corpus has them."""
+    listeners: int | None = None
+    """How many listeners the shares are of, where the corpus says."""
+    ambiguity: AmbiguityResponse | None = None
+    """What was written about how ambiguous it is; SFT on vote shares imitates it."""
+    attribution: Attribution | None = None
+    """What a listener would think: the emotion, its cause and what to do about it."""
+    dictated: str | None = None
+    """What a teacher replied that was told all of this; it goes before the annotator's reply."""
     acoustics: Acoustics | None = None
     """What was done to the sound, where it was made here."""
 
@@ -127,22 +202,52 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What a user said earlier in a dialogue, and what was answered."""
+
+    utterance: Utterance
+    reply: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """An utterance asked through one route."""
+    """An utterance asked through one route, after what was said before it."""
 
     utterance: Utterance
     route: Route
     question: str = ""
     """Stands in the place of the route's own text; empty: the route asks as it always does."""
+    history: tuple[Turn, ...] = ()
+    """Earlier turns, oldest first. What is asked for stands behind the last utterance alone."""
+
+    @property
+    def utterances(self) -> tuple[Utterance, ...]:
+        """All that the user says in it, in order."""
+        return (*(turn.utterance for turn in self.history), self.utterance)
 
     @property
     def id(self) -> str:
-        """Differs by question: engines cache and seed by it."""
-        asked = f"{self.utterance.id}/{self.route}"
-        if not self.question:
-            return asked
-        question = hashlib.blake2b(self.question.encode("utf-8", "surrogatepass"), digest_size=6)
-        return f"{asked}/{question.hexdigest()}"
+        """Differs by question and by history: engines cache and seed by it."""
+        parts = [f"{self.utterance.id}/{self.route}"]
+        if self.question:
+            parts.append(_digest(self.question))
+        if self.history:
+            parts.append(_digest(repr([(t.utterance.id, t.reply) for t in self.history])))
+        return "/".join(parts)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefix:
+    """How an answer begins, for whoever asks what comes next."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    """Where a policy said it: the tokens of its rollout, which may go on behind the text. Encoding the
+    text again could give others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

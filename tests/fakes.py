@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, StopReason, Utterance
+from cogaudio_rl.types import Adapter, Group, Prefix, Prompt, Rollout, StopReason, Utterance
 
 
 class FakeSampler:
@@ -51,6 +51,17 @@ class FakeSampler:
     ) -> list[str]:
         self.seen += prompts_P
         return [options[[o.strip() for o in options].index(self._name(p))] for p in prompts_P]
+
+    async def weigh(
+        self, prompts_P: Sequence[Prompt], prefixes_P: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """One part for each option, and one more for each time that the prefix names it."""
+        self.seen += prompts_P
+        found: list[tuple[float, ...]] = []
+        for prefix in prefixes_P:
+            counts = [1 + prefix.text.count(option.strip()) for option in options]
+            found.append(tuple(count / sum(counts) for count in counts))
+        return found
 
     async def publish(self, adapter: Adapter | None) -> None:
         self.adapter = adapter

@@ -1,12 +1,15 @@
-"""A HumDial folder of a few items with sounds, and a sampler that knows the answers."""
+"""HumDial folders of a few items with sounds, and somebody who speaks replies."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sounds import write_sine
+from sounds import sine, write_sine
+
+from cogaudio_rl.data.lime.speakers import Line, Sound
 
 COLUMNS = {
     "id": "uid",
@@ -37,6 +40,30 @@ def a_dialogue(path: Path, name: str, **changes: Any) -> dict[str, Any]:
         write_sine(path.parent / f"{name}_{number}.wav", seconds=number / 10)
         turns.append({"turn_id": number, "text": text, "emotion": EMOTIONS[number - 1]})
     return {"dialogue_id": name, "turns": turns, **changes}
+
+
+def a_challenge(root: Path) -> Path:
+    """Two dialogues of T1 to T3 in each language, without questions."""
+    for language in ("zh", "en"):
+        for task in ("T1", "T2", "T3"):
+            path = root / language / f"HD-Track1-{task}.jsonl"
+            items = [a_dialogue(path, f"{language}_{task}_{i}") for i in (1, 2)]
+            write_lines(path, *items)
+    return root
+
+
+class Beeper:
+    """A speaker that beeps, longer for a longer line."""
+
+    def __init__(self) -> None:
+        self.said: list[Line] = []
+
+    def voices(self, split: str, language: str) -> Sequence[str]:
+        return [f"{split}_{language}", "another"]
+
+    def say(self, lines: Sequence[Line]) -> list[Sound]:
+        self.said += lines
+        return [sine(seconds=0.1 + len(line.text) / 100) for line in lines]
 
 
 def a_folder(root: Path) -> Path:

@@ -20,6 +20,7 @@ from cogaudio_rl.types import (
     Adapter,
     AudioRef,
     Group,
+    Prefix,
     Prompt,
     Rollout,
     Route,
@@ -83,6 +84,11 @@ class CoinSampler:
     ) -> list[str]:
         raise AssertionError("the loop never chooses")
 
+    async def weigh(
+        self, prompts_P: Sequence[Prompt], prefixes_P: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        raise AssertionError("the loop never weighs")
+
     def _say(self, prompt: Prompt, seed: int, i: int) -> Rollout:
         text = GOOD if rng_for(seed, prompt.id, i).random() < self.skill else BAD
         return Rollout(
@@ -141,6 +147,9 @@ class CountingLearner:
 
     async def begin(self, folder: Path) -> None:
         raise AssertionError("the loop is given a learner that is ready")
+
+    async def references(self, prompts_P: Sequence[Prompt]) -> list[Rollout]:
+        raise AssertionError("the loop asks for references where the recipe does")
 
     async def restart(self) -> None:
         raise AssertionError("the loop never restarts")

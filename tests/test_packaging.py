@@ -35,6 +35,8 @@ def test_the_command_is_installed() -> None:
         ("cogaudio_rl.recipes", "qwen2_5_omni_7b.yaml"),
         ("cogaudio_rl.prompts", "prompt_a.md"),
         ("cogaudio_rl.data.lime", "bank_en.yaml"),
+        ("cogaudio_rl.serve", "web/index.html"),
+        ("cogaudio_rl.serve", "web/app.js"),
     ],
 )
 def test_package_data_is_where_the_code_looks(package: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +18,11 @@ from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import (
     LIME_EMOTIONS,
+    REPLY_ROUTES,
     Adapter,
+    AmbiguityResponse,
     Prompt,
     Rollout,
-    Route,
     Sample,
     StopReason,
     Utterance,
@@ -90,6 +92,22 @@ def make_utterances(folder: Path, count: int) -> list[Utterance]:
     return found
 
 
+def make_voted(utterances: list[Utterance]) -> list[Utterance]:
+    """The same, with ten listeners' votes among three labels, one of several tokens, and a chain."""
+    found: list[Utterance] = []
+    for i, utterance in enumerate(utterances):
+        happy = (0.9, 0.6, 0.3)[i % 3]
+        votes = {"happy": happy, "boredom": round(0.9 - happy, 1), "sad": 0.1}
+        chain = AmbiguityResponse(
+            words="The words leave it open.",
+            voice="A high pitch for one, a slow pace for another.",
+            synthesis="I hear you.",
+            emotion=max(votes, key=votes.__getitem__),
+        )
+        found.append(replace(utterance, votes=votes, listeners=10, ambiguity=chain))
+    return found
+
+
 def make_policy(config: Config) -> Policy:
     """A policy whose fresh LoRA is always the same."""
     torch.manual_seed(0)
@@ -110,7 +128,7 @@ def make_samples(policy: Policy, utterances: list[Utterance], *, group_size: int
     """Random tokens in the place of rollouts, with this policy's own log-probs."""
     samples: list[Sample] = []
     for utterance in utterances:
-        for route in Route:
+        for route in REPLY_ROUTES:
             prompt = Prompt(utterance=utterance, route=route)
             rng = rng_for(0, "rollouts", prompt.id)
             for i in range(group_size):

@@ -86,10 +86,11 @@ def log_conversions(notes: Mapping[str, Sequence[str]]) -> None:
 
 
 def write_audio(path: Path, sound: npt.NDArray[np.float32]) -> AudioRef:
-    """Write 16 kHz mono FLAC and return where it lies."""
+    """Write 16 kHz mono, FLAC or WAV by the path's ending, and return where it lies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Through memory: soundfile waits for the disk after every file it writes itself.
     encoded = io.BytesIO()
-    soundfile.write(encoded, sound, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    form = path.suffix[1:].upper()
+    soundfile.write(encoded, sound, SAMPLE_RATE_HZ, format=form, subtype="PCM_16")
     path.write_bytes(encoded.getbuffer())
     return AudioRef(path=str(path), sample_rate_hz=SAMPLE_RATE_HZ, num_samples=len(sound))

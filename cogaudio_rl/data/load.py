@@ -9,13 +9,17 @@ from pathlib import Path
 from cogaudio_rl.config import Config, DataConfig
 from cogaudio_rl.data.audio import log_conversions, probe_audio
 from cogaudio_rl.data.corpora.emodb import load_emodb
-from cogaudio_rl.data.lime.build import Progress, build_lime_mini
+from cogaudio_rl.data.lime.attributed import build_attributed
+from cogaudio_rl.data.lime.build import build_lime_mini
+from cogaudio_rl.data.lime.making import Progress
+from cogaudio_rl.data.lime.mixtures import build_mixtures
 from cogaudio_rl.data.manifest import disjoint, read_manifest, validate_split
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.data.shards import in_shards
 from cogaudio_rl.data.splits import Splits
+from cogaudio_rl.data.votes import vote_table
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.types import Utterance
+from cogaudio_rl.types import LIME_EMOTIONS, Utterance
 
 
 def load_splits(config: Config, run_dir: Path, progress: Progress) -> Splits:
@@ -29,16 +33,31 @@ def load_splits(config: Config, run_dir: Path, progress: Progress) -> Splits:
         return load_emodb(source, config.seed)
     if source.kind == "manifest":
         return _load_manifests(source, config.seed, progress)
-    if source.root is not None:
-        names = ("train", "rl", "test")
-        train, rl, test = (read_manifest(_folder(source) / f"{name}.jsonl") for name in names)
-    else:
-        corpus = build_lime_mini(source, config.seed, run_dir / "data", progress=progress)
-        train, rl, test = corpus.train, corpus.rl, corpus.test
+    folder = run_dir / "data" if source.root is None else _folder(source)
+    if source.root is None and source.kind == "ambiguity_mini":
+        build_mixtures(
+            folder,
+            utterances=source.train_utterances,
+            rl_utterances=source.rl_utterances,
+            test_families=source.test_families,
+            dev_families=source.dev_families,
+            seed=config.seed,
+            progress=progress,
+        )
+    elif source.root is None and source.kind == "attribution_mini":
+        build_attributed(source, config.seed, folder, progress=progress)
+    elif source.root is None:
+        build_lime_mini(source, config.seed, folder, progress=progress)
+    train, rl, test = (read_manifest(folder / f"{name}.jsonl") for name in ("train", "rl", "test"))
+    dev = _dev(folder)
+    if source.kind == "ambiguity_mini":
+        vote_table((*train, *rl, *test), LIME_EMOTIONS)  # a folder of something else has no votes
     validate_split(train, test, speakers=True)
     validate_split(rl, test, names=("rl", "test"), speakers=True)
-    check_audio((*train, *rl, *test))
-    return Splits(train=train, rl=rl, test=test)
+    for name, split in (("train", train), ("rl", rl), ("test", test)) if dev else ():
+        validate_split(split, dev, names=(name, "dev"), speakers=True)
+    check_audio((*train, *rl, *test, *dev))
+    return Splits(train=train, rl=rl, test=test, dev=dev)
 
 
 def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits:
@@ -48,7 +67,9 @@ def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits
     mixture, seen = Mixture.of(source), set[str]()
     what = {"text": "text_id", "speaker": "speaker"}[source.apart_by]
     check_audio(_noting(what, mixture.read(progress), seen))
+    dev = _dev(root)
     disjoint(seen, {getattr(u, what) for u in test}, what, ("train", "test"))
+    disjoint(seen, {getattr(u, what) for u in dev}, what, ("train", "dev"))
     if (root / "rl.jsonl").is_file():
         rl = read_manifest(root / "rl.jsonl")
         check_audio(rl)
@@ -60,8 +81,17 @@ def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits
             )
     by_text = source.apart_by == "text"
     validate_split(rl, test, names=("rl", "test"), texts=by_text, speakers=not by_text)
-    check_audio(test)
-    return Splits(train=mixture, rl=rl, test=test)
+    if dev:
+        validate_split(test, dev, names=("test", "dev"), texts=by_text, speakers=not by_text)
+        validate_split(rl, dev, names=("rl", "dev"), texts=by_text, speakers=not by_text)
+    check_audio((*test, *dev))
+    return Splits(train=mixture, rl=rl, test=test, dev=dev)
+
+
+def _dev(folder: Path) -> tuple[Utterance, ...]:
+    """What settings are chosen on, where there is any."""
+    path = folder / "dev.jsonl"
+    return read_manifest(path) if path.is_file() else ()
 
 
 def _folder(source: DataConfig) -> Path:

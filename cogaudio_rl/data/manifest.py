@@ -16,7 +16,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cogaudio_rl import ambiguity, attribution
+from cogaudio_rl.data.corpora.emotions import VOTES_ONLY
 from cogaudio_rl.data.lime.author import DEPTHS
+from cogaudio_rl.data.votes import check_votes
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import INTENSITIES, KNOWN_EMOTIONS, AudioRef, Utterance
 
@@ -128,6 +131,9 @@ def check_utterance(utterance: Utterance, seen: set[str], where: str) -> None:
             raise DataError(f"{where}: field {name!r} is empty")
     _check_audio(utterance.audio, where)
     _check_annotation(utterance, where)
+    _check_votes(utterance, where)
+    _check_ambiguity(utterance, where)
+    _check_attribution(utterance, where)
 
 
 def check_emotion(emotion: str, where: str) -> None:
@@ -159,6 +165,52 @@ def _check_annotation(utterance: Utterance, where: str) -> None:
             f"{where}: the annotation says {annotation.eips.emotion!r}"
             f" but the utterance is {utterance.emotion!r}"
         )
+
+
+def _check_votes(utterance: Utterance, where: str) -> None:
+    if utterance.votes is None:
+        if utterance.listeners is not None:
+            raise DataError(f"{where}: {utterance.listeners} listeners and no votes")
+        return
+    for name in utterance.votes:
+        if name not in KNOWN_EMOTIONS and name not in VOTES_ONLY:
+            known = ", ".join(sorted({*KNOWN_EMOTIONS, *VOTES_ONLY}))
+            raise DataError(f"{where}: votes for unknown emotion {name!r}; known: {known}")
+    try:
+        check_votes(utterance.votes, utterance.listeners)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _check_ambiguity(utterance: Utterance, where: str) -> None:
+    chain = utterance.ambiguity
+    if chain is None:
+        return
+    if ambiguity.parse(ambiguity.render(chain)) != chain:
+        raise DataError(
+            f"{where}: the ambiguity chain cannot be read back; each part is one line without tags"
+        )
+    if utterance.votes is None:
+        raise DataError(f"{where}: an ambiguity chain and no votes that it could be about")
+    heard = utterance.votes.get(chain.emotion, 0.0)
+    if heard < max(utterance.votes.values()):
+        raise DataError(
+            f"{where}: the ambiguity chain says {chain.emotion!r}, which has {heard:.2f} of the votes;"
+            " others have more"
+        )
+
+
+def _check_attribution(utterance: Utterance, where: str) -> None:
+    thought = utterance.attribution
+    if thought is None:
+        return
+    if thought.emotion != utterance.emotion:
+        raise DataError(
+            f"{where}: the attribution says {thought.emotion!r} but the utterance is"
+            f" {utterance.emotion!r}"
+        )
+    if why := attribution.problems(thought, utterance.transcript):
+        raise DataError(f"{where}: attribution: {why[0]}")
 
 
 def _to_json(utterance: Utterance, folder: Path) -> str:

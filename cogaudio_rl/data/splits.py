@@ -16,6 +16,8 @@ class Splits:
     train: tuple[Utterance, ...] | Mixture
     rl: tuple[Utterance, ...]
     test: tuple[Utterance, ...]
+    dev: tuple[Utterance, ...] = ()
+    """For choosing among settings, so that the test is left for the end; apart from all others."""
 
 
 def labels(splits: Splits) -> tuple[str, ...]:

@@ -51,6 +51,18 @@ SUITE_COLUMNS: Mapping[str, str] = {
     "t4_consistent_accuracy": "T4 agree",
     "challenge_final": "final",
     "empathy_direct": "empathy",
+    "votes_js": "JS",
+    "votes_bhattacharyya": "BC",
+    "votes_r2": "R²",
+    "votes_brier": "Brier",
+    "votes_calibration_error": "ECE",
+    "votes_top1": "top 1",
+    "votes_top2": "top 2",
+    "format_ambiguity": "format",
+    "empathy_gain": "over A",
+    "teacher_excess": "excess",
+    "thought_emotion": "infers",
+    "voice_suits_reply": "suits",
 }
 """What the terminal shows of a suite, where it was measured; the report has the rest."""
 

@@ -12,7 +12,7 @@ from cogaudio_rl.eval import dominance
 from cogaudio_rl.eval.metrics import Estimate, mean_estimate, response_divergence
 from cogaudio_rl.eval.result import Row, Swap, Timing
 from cogaudio_rl.seeding import rng_for
-from cogaudio_rl.types import Route
+from cogaudio_rl.types import REPLY_ROUTES, Route
 
 
 def _empathy(mode: str) -> Callable[[Row], float]:
@@ -62,20 +62,26 @@ def estimate_rows(
         "emotion_uar": dominance.uar(truth, chosen, labels, samples=samples, seed=seed),
         "emotion_macro_f1": dominance.macro_f1(truth, chosen, labels, samples=samples, seed=seed),
         "thought_reply_agreement": mean(told),
-        **{f"tokens_{route}": mean(_tokens(rows, route)) for route in Route},
+        **{f"tokens_{route}": mean(_tokens(rows, route)) for route in REPLY_ROUTES},
     }
     found |= _divergence(rows, samples=samples, seed=seed)
     found |= _listening(rows, samples=samples, seed=seed)
     return found | _conflict(rows, samples=samples, seed=seed)
 
 
-def estimate_timings(timings: Sequence[Timing], *, samples: int, seed: int) -> dict[str, Estimate]:
-    """``seconds_direct`` and ``seconds_explicit``: how long one user waits for a whole answer."""
+def estimate_timings(
+    timings: Sequence[Timing],
+    *,
+    samples: int,
+    seed: int,
+    routes: Sequence[Route] = REPLY_ROUTES,
+) -> dict[str, Estimate]:
+    """``seconds_direct`` and so on for each route: how long one user waits for a whole answer."""
     return {
         f"seconds_{route}": mean_estimate(
             [t.seconds for t in timings if t.route == route], samples=samples, seed=seed
         )
-        for route in Route
+        for route in routes
     }
 
 
@@ -211,7 +217,7 @@ def _conflict(rows: Sequence[Row], *, samples: int, seed: int) -> dict[str, Esti
     }
     if all(r.lexical for r in told):
         found["lexical_label_rate"] = split.lexical_rate
-    for route in Route:
+    for route in REPLY_ROUTES:
         for name, agrees in (("conflict", False), ("consistent", True)):
             part = [r for r in told if (r.lexical == r.emotion) is agrees]
             values = known(row_values(part, f"empathy_{route}"))

@@ -1,67 +1,56 @@
-"""What HumDial asks, made of its folder: one recording and one text for each item.
+"""What HumDial asks: its questions with their options, and the dialogues that are to be answered.
 
-Models take one clip. So the user's turns of a dialogue become one recording with half a second of
-silence between them, and of what is longer than a model hears the *last* 30 s are kept: the turn that
-is asked about, or answered, stands at the end.
+A dialogue with a question is multiple choice, as in EIBench; one without is answered turn by turn, as
+in the challenge, and judged.
 """
 
 from __future__ import annotations
 
-import hashlib
 import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from cogaudio_rl import prompts
-from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio, write_audio
-from cogaudio_rl.data.corpora.humdial import Choice, Dialogue, HumDialReading, Turn
+from cogaudio_rl.data.corpora.humdial import Choice, HumDialReading
 from cogaudio_rl.data.corpora.humdial_files import task_of
 from cogaudio_rl.data.corpora.humdial_lines import REQUIRED_COLUMNS
-from cogaudio_rl.eval.humdial_result import CHOICE_TASKS, KINDS
-from cogaudio_rl.types import AudioRef, Prompt, Route, Utterance
+from cogaudio_rl.eval.humdial_dialogues import (
+    MAX_SECONDS,
+    Heard,
+    clip_of,
+    hear,
+    plain,
+    utterance_of,
+)
+from cogaudio_rl.eval.humdial_result import CHOICE_TASKS, KINDS, TALK_TASKS, TASKS
+from cogaudio_rl.types import Prompt, Route, Turn, Utterance
 
-GAP_SECONDS = 0.5
-"""Silence between two turns."""
-MAX_SECONDS = 30.0
-"""What encoders after Whisper take; the same for every model, so that all hear the same."""
 MAX_FIELDS_CHARS = 200
 """Of what a file says about itself, in a reason."""
-
-_UNHEARD = "a turn has no sound that can be heard"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """One clip, and whether its beginning was left out."""
-
-    audio: AudioRef
-    cut: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceItem:
-    """A multiple-choice item, ready to ask."""
+    """A multiple-choice item. It is asked behind its last turn."""
 
     choice: Choice
     language: str
     kind: str
-    prompt: Prompt
+    question: str
+    """As it is asked, options and all."""
+    utterances: tuple[Utterance, ...]
     cut: bool
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyItem:
-    """A dialogue up to the turn that is to be answered (T3)."""
-
-    dialogue: Dialogue
-    heard: tuple[Turn, ...]
-    prompt: Prompt
-    cut: bool
+    def prompt(self, history: tuple[Turn, ...]) -> Prompt:
+        """The question, after the turns before."""
+        return Prompt(
+            utterance=self.utterances[-1],
+            route=Route.DIRECT,
+            question=self.question,
+            history=history,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,47 +58,60 @@ class Items:
     """Everything that can be asked, and what cannot and why."""
 
     choices: tuple[ChoiceItem, ...]
-    replies: tuple[ReplyItem, ...]
+    talks: tuple[Heard, ...]
+    """Dialogues to be answered."""
     not_run: dict[str, str]
     notes: tuple[str, ...]
+    quarantined: tuple[str, ...]
+    """Lines that cannot be used as they are: where, and why."""
 
 
-def make_items(reading: HumDialReading, sounds: Path, *, replies: bool) -> Items:
-    """Every item of a folder; joined recordings go to ``sounds``. ``replies``: T3's too.
+def make_items(reading: HumDialReading, sounds: Path, *, talks: bool) -> Items:
+    """Every item of a folder; what had to be cut goes to ``sounds``. ``talks``: dialogues too that are
+    to be answered and judged.
 
     Raises DataError for a sound that can no longer be read.
     """
     noted: Counter[str] = Counter()
     asked = _choices(reading, sounds, noted)
-    told = _replies(reading, sounds, noted) if replies else []
-    there = {item.choice.task for item in asked}
-    not_run = {task: _why_no(reading, task) for task in CHOICE_TASKS if task not in there}
-    if replies and not told:
-        not_run["T3"] = _why_no_replies(reading)
+    told = open_dialogues(reading, sounds) if talks else ()
+    there = {item.choice.task for item in asked} | {heard.dialogue.task for heard in told}
+    tasks = TASKS if talks else CHOICE_TASKS
+    not_run = {task: _why_no(reading, task) for task in tasks if task not in there}
     if cut := sum(item.cut for item in (*asked, *told)):
-        noted[
-            f"recordings longer than {MAX_SECONDS:g} s: their last {MAX_SECONDS:g} s were heard"
-        ] = cut
-    notes = tuple(f"{count} {what}" for what, count in sorted(noted.items()))
-    return Items(choices=tuple(asked), replies=tuple(told), not_run=not_run, notes=notes)
+        noted[f"items with a turn longer than {MAX_SECONDS:g} s, of which the end was heard"] = cut
+    for task in {heard.dialogue.task for heard in told} & {*CHOICE_TASKS}:
+        if names := ", ".join(reading.fields[task]):
+            count = sum(heard.dialogue.task == task for heard in told)
+            unread = plain(names)[:MAX_FIELDS_CHARS]
+            noted[f"{task} dialogues judged by what was answered; not read: {unread}"] = count
+    bad = quarantined(reading)
+    notes = [f"{count} {what}" for what, count in sorted(noted.items())]
+    if bad:
+        notes.append(f"{len(bad)} lines quarantined; the first: {bad[0]}")
+    return Items(
+        choices=tuple(asked),
+        talks=told,
+        not_run=not_run,
+        notes=tuple(notes),
+        quarantined=bad,
+    )
 
 
-def join(parts: Sequence[AudioRef], folder: Path) -> Recording:
-    """The parts one after another, with silence between them, as one 16 kHz file in ``folder``.
+def quarantined(reading: HumDialReading) -> tuple[str, ...]:
+    """Each line of a task that is not used as a whole, and why."""
+    bad = (r for r in reading.rejected if not r.expected and _is_line(r.where))
+    return tuple(f"{r.where}: {r.reason}" for r in bad if task_of(Path(r.where)) in TASKS)
 
-    The file's name is made of its samples: the same turns are one file, whichever task asks.
-    A single part that is short enough stays where it is.
-    """
-    if len(parts) == 1 and parts[0].seconds <= MAX_SECONDS:
-        return Recording(audio=parts[0], cut=False)
-    gap = np.zeros(round(GAP_SECONDS * SAMPLE_RATE_HZ), np.float32)
-    pieces: list[npt.NDArray[np.float32]] = []
-    for part in parts:
-        pieces += [gap, read_audio(part.path)[0]]
-    whole = np.concatenate(pieces[1:])
-    sound = whole[-round(MAX_SECONDS * SAMPLE_RATE_HZ) :]
-    name = hashlib.blake2b(sound.tobytes(), digest_size=16).hexdigest()
-    return Recording(audio=write_audio(folder / f"{name}.flac", sound), cut=len(sound) < len(whole))
+
+def open_dialogues(reading: HumDialReading, sounds: Path) -> tuple[Heard, ...]:
+    """The dialogues of T1 to T3 that come without a question."""
+    asked = {choice.id for choice in reading.choices}
+    return tuple(
+        hear(dialogue, sounds)
+        for dialogue in reading.dialogues
+        if dialogue.task in TALK_TASKS and dialogue.id not in asked
+    )
 
 
 def asked_text(question: str, options: Sequence[str], *, task: str, language: str) -> str:
@@ -120,11 +122,6 @@ def asked_text(question: str, options: Sequence[str], *, task: str, language: st
     ]
     question = question or prompts.load(f"humdial_{task.lower()}_{language}.md")
     return "\n\n".join([question, "\n".join(lines), prompts.load(f"humdial_choice_{language}.md")])
-
-
-def plain(text: str) -> str:
-    """A corpus' text without half characters, which no tokenizer and no file takes."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _choices(reading: HumDialReading, sounds: Path, noted: Counter[str]) -> list[ChoiceItem]:
@@ -139,22 +136,19 @@ def _choices(reading: HumDialReading, sounds: Path, noted: Counter[str]) -> list
             noted[f"{task} items left out: they have more options than there are letters"] += 1
             continue
         if choice.id in dialogues:
-            dialogue = dialogues[choice.id]
-            recording = _recording(dialogue.turns, sounds)
-            words, language = _words(dialogue.turns), dialogue.language
+            heard = hear(dialogues[choice.id], sounds)
+            utterances, cut, language = heard.utterances, heard.cut, heard.dialogue.language
         else:
             single = singles[choice.id]
-            recording = join([single.clip], sounds)
-            words, language = single.transcript, single.language
-        if recording is None:
-            noted[f"{task} items left out: {_UNHEARD}"] += 1
-            continue
+            clip, language = clip_of(single.clip, sounds), single.language
+            utterances = (utterance_of(choice.id, single.transcript, language, clip),)
+            cut = clip is not single.clip
         kind = choice.kind.strip().lower()
         if task == "T4" and kind not in KINDS:
             noted[f"T4 items are neither {' nor '.join(KINDS)}: they count overall alone"] += 1
         if not choice.question:
             noted[f"{task} items have no question's text: the default question was asked"] += 1
-        text = asked_text(
+        question = asked_text(
             plain(choice.question), tuple(map(plain, choice.options)), task=task, language=language
         )
         found.append(
@@ -162,76 +156,20 @@ def _choices(reading: HumDialReading, sounds: Path, noted: Counter[str]) -> list
                 choice=choice,
                 language=language,
                 kind=kind if kind in KINDS else "",
-                prompt=Prompt(
-                    utterance=_heard(f"{choice.id}_whole", words, language, recording),
-                    route=Route.DIRECT,
-                    question=text,
-                ),
-                cut=recording.cut,
+                question=question,
+                utterances=utterances,
+                cut=cut,
             )
         )
     return found
-
-
-def _replies(reading: HumDialReading, sounds: Path, noted: Counter[str]) -> list[ReplyItem]:
-    found: list[ReplyItem] = []
-    for dialogue in reading.dialogues:
-        if dialogue.task != "T3":
-            continue
-        target = dialogue.target
-        if target is None:
-            noted["T3 dialogues left out: no second turn that is known not to be neutral"] += 1
-            continue
-        # By identity: somebody may say the same twice.
-        last = next(i for i, turn in enumerate(dialogue.turns) if turn is target)
-        heard = dialogue.turns[: last + 1]
-        recording = _recording(heard, sounds)
-        if recording is None:
-            noted[f"T3 dialogues left out: {_UNHEARD}"] += 1
-            continue
-        name = f"{dialogue.id}_to_{target.number}"
-        utterance = _heard(name, _words(heard), dialogue.language, recording)
-        found.append(
-            ReplyItem(
-                dialogue=dialogue,
-                heard=heard,
-                prompt=Prompt(utterance=utterance, route=Route.DIRECT),
-                cut=recording.cut,
-            )
-        )
-    return found
-
-
-def _recording(turns: Sequence[Turn], sounds: Path) -> Recording | None:
-    """The turns as one clip; None where one of them has no sound."""
-    parts = [turn.audio for turn in turns if turn.audio]
-    return join(parts, sounds) if len(parts) == len(turns) else None
-
-
-def _words(turns: Sequence[Turn]) -> str:
-    """What a model reads that does not hear."""
-    return "\n".join(turn.text for turn in turns)
-
-
-def _heard(name: str, words: str, language: str, recording: Recording) -> Utterance:
-    return Utterance(
-        id=plain(name),
-        text_id=plain(name),
-        audio=recording.audio,
-        transcript=plain(words),
-        emotion="neutral",  # of no use here: nobody compares an answer with it
-        intensity="mid",
-        speaker="unknown",
-        language=language,
-    )
 
 
 def _why_no(reading: HumDialReading, task: str) -> str:
     if task not in reading.fields:
         return f"no file of {task}: its name would say so, as in 'HD-Track1-{task}.jsonl'"
-    if any(choice.task == task for choice in reading.choices):
+    if task == "T3" or any(choice.task == task for choice in reading.choices):
         return f"no item of {task} can be asked; see notes"
-    rejected = [r for r in reading.rejected if _is_line_of(r.where, task)]
+    rejected = [r for r in reading.rejected if task_of(Path(r.where)) == task and _is_line(r.where)]
     names = plain(", ".join(reading.fields[task]))[:MAX_FIELDS_CHARS]
     if not names and not rejected:
         return f"the dialogues of {task} come without questions: nothing stands beside their turns"
@@ -243,12 +181,6 @@ def _why_no(reading: HumDialReading, task: str) -> str:
     )
 
 
-def _is_line_of(where: str, task: str) -> bool:
+def _is_line(where: str) -> bool:
     """Whether a line as a whole was rejected, and not a turn or a sound of it."""
-    return task_of(Path(where)) == task and " turn " not in where
-
-
-def _why_no_replies(reading: HumDialReading) -> str:
-    if "T3" not in reading.fields:
-        return "no file of T3: its name would say so, as in 'HD-Track1-T3.jsonl'"
-    return "no dialogue of T3 can be answered; see notes"
+    return Path(where).suffix.startswith(".json") and " turn " not in where

@@ -13,7 +13,10 @@ from typing import Any
 from cogaudio_rl.eval.metrics import Estimate, mean_estimate, paired_difference, weighted_means
 
 LANGUAGES = ("zh", "en")
+TASKS = ("T1", "T2", "T3", "T4")
 CHOICE_TASKS = ("T1", "T2", "T4")
+TALK_TASKS = ("T1", "T2", "T3")
+"""Those that the challenge has answered in words, turn by turn."""
 KINDS = ("consistent", "conflict")
 DIMENSIONS = ("d1", "d2", "d3")
 WEIGHTS: Mapping[str, float] = {"t1": 0.2, "t2": 0.2, "d1": 0.1, "d2": 0.25, "d3": 0.25}
@@ -34,10 +37,12 @@ class ChoiceRow:
     options: tuple[str, ...]
     answer: int
     chosen: int
-    audio_path: str
-    """What was heard."""
+    replies: tuple[str, ...]
+    """What the model itself answered to the turns before."""
+    audio_paths: tuple[str, ...]
+    """What was heard, turn by turn."""
     cut: bool
-    """Only the end of it was heard."""
+    """Of some turn only the end was heard."""
 
     @property
     def right(self) -> bool:
@@ -46,20 +51,24 @@ class ChoiceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyRow:
-    """A reply to the target turn of a dialogue (T3), and what the judge said of it."""
+    """The reply of a dialogue that is judged, and what the judge said of it.
+
+    T1 and T2: to the last turn, which asks. T3: to the second turn that is not neutral.
+    """
 
     id: str
+    task: str
     language: str
-    heard: tuple[tuple[str, str], ...]
-    """(words, emotion) of each turn up to the target; the emotion is empty where it is hidden."""
-    text: str
-    """As generated, tags and all."""
+    heard: tuple[tuple[str, str, str], ...]
+    """(words, emotion, what was answered) of each turn before the judged reply; words and emotion are
+    empty where they are hidden. The last turn's answer is the judged reply itself."""
     reply: str
-    """What the user would hear."""
     audio_path: str
+    """The reply as it was spoken; empty where nobody spoke it."""
     cut: bool
-    scores: tuple[int, int, int] | None
-    """D1, D2, D3, each 1–5; None where no judgment could be had."""
+    scores: tuple[int, ...] | None
+    """By the task's dimensions, each 1–5. T3 has D1 alone from a judge that hears nothing. None where
+    no judgment could be had."""
     wrong_language: bool
     """Then all scores are 1, and no judge was asked."""
     reasoning: str
@@ -72,9 +81,10 @@ class HumDialResult:
     """What HumDial showed of one model.
 
     ``estimates``: ``t1_accuracy`` (T2, T4 likewise; each also with ``_zh`` and ``_en``), its chance
-    level ``t1_chance``, ``t4_conflict_accuracy``, ``t4_consistent_accuracy``, ``t3_d1`` to ``t3_d3``
-    (also by language), ``challenge_final_zh``, ``challenge_final_en``, ``challenge_final``. What
-    rests on no item is not among them.
+    level ``t1_chance``, ``t4_conflict_accuracy``, ``t4_consistent_accuracy``; of what was answered in
+    words ``t1_score`` and ``t2_score`` (mean of three dimensions), ``t3_d1`` to ``t3_d3`` (also by
+    language), ``challenge_final_zh``, ``challenge_final_en``, ``challenge_final``. What rests on no
+    item is not among them.
     """
 
     estimates: Mapping[str, Estimate]
@@ -86,6 +96,8 @@ class HumDialResult:
     prompts: Mapping[str, str]
     """Prompt file → digest of its text."""
     bootstrap_samples: int
+    quarantined: tuple[str, ...] = ()
+    """Lines of the corpus that could not be used: where, and why."""
     judge_spent: Mapping[str, float] = field(default_factory=dict[str, float])
     """Requests, retries and tokens of the judge, and US dollars where its prices are known."""
 
@@ -100,9 +112,8 @@ class HumDialResult:
             estimates={name: Estimate(**e) for name, e in raw["estimates"].items()},
             not_run=dict(raw["not_run"]),
             notes=tuple(raw["notes"]),
-            choices=tuple(
-                ChoiceRow(**{**row, "options": tuple(row["options"])}) for row in raw["choices"]
-            ),
+            quarantined=tuple(raw["quarantined"]),
+            choices=tuple(_choice_row(row) for row in raw["choices"]),
             replies=tuple(_reply_row(row) for row in raw["replies"]),
             prompts=dict(raw["prompts"]),
             bootstrap_samples=raw["bootstrap_samples"],
@@ -110,8 +121,13 @@ class HumDialResult:
         )
 
 
+def _choice_row(row: Mapping[str, Any]) -> ChoiceRow:
+    lists = {name: tuple(row[name]) for name in ("options", "replies", "audio_paths")}
+    return ChoiceRow(**{**row, **lists})
+
+
 def _reply_row(row: Mapping[str, Any]) -> ReplyRow:
-    scores, heard = row["scores"], tuple((words, emotion) for words, emotion in row["heard"])
+    scores, heard = row["scores"], tuple(tuple(turn) for turn in row["heard"])
     return ReplyRow(**{**row, "heard": heard, "scores": None if scores is None else tuple(scores)})
 
 
@@ -120,9 +136,8 @@ def challenge_score(
 ) -> float | None:
     """The challenge's Final of one language, each part 1–5; None when a part is missing.
 
-    Final = .2·T1 + .2·T2 + .1·T3D1 + .25·T3D2 + .25·T3D3. The challenge's own judge scores T1 and T2
-    1–5, by prompts that are not published; an accuracy of multiple choice stands in their place as
-    :func:`on_the_scale` (our choice), so that this is not the number on the challenge's board.
+    Final = .2·T1 + .2·T2 + .1·T3D1 + .25·T3D2 + .25·T3D3. On the challenge's board people scored D2 and
+    D3, and Qwen3-Omni-30B-A3B-Instruct the rest; here one judge scores all of it.
     """
     parts = {"t1": t1, "t2": t2, "d1": d1, "d2": d2, "d3": d3}
     if missing_parts(parts):
@@ -134,11 +149,6 @@ def missing_parts(parts: Mapping[str, object | None]) -> tuple[str, ...]:
     """Names of what the Final cannot do without and has not, as the challenge calls them."""
     names = {"t1": "T1", "t2": "T2", "d1": "T3 D1", "d2": "T3 D2", "d3": "T3 D3"}
     return tuple(names[part] for part in WEIGHTS if parts.get(part) is None)
-
-
-def on_the_scale(accuracy: float) -> float:
-    """An accuracy on the challenge's scale: none right is 1, all right is 5. Our choice."""
-    return 1 + 4 * accuracy
 
 
 def row_values(
@@ -155,9 +165,12 @@ def row_values(
     for row in replies:
         if row.scores is None:
             continue
-        for dimension, score in zip(DIMENSIONS, row.scores, strict=True):
-            for metric in (f"t3_{dimension}", f"t3_{dimension}_{row.language}"):
-                found[metric][row.id] = float(score)
+        scored = {f"{row.task.lower()}_score": sum(row.scores) / len(row.scores)}
+        if row.task == "T3":
+            scored = {f"t3_{d}": s for d, s in zip(DIMENSIONS, row.scores, strict=False)}
+        for metric, score in scored.items():
+            for key in (metric, f"{metric}_{row.language}"):
+                found[key][row.id] = float(score)
     return {metric: found[metric] for metric in sorted(found)}
 
 
@@ -167,7 +180,7 @@ def estimate_rows(
     """Every metric with its interval, and what the Final lacks; empty where it is there.
 
     The Final's interval resamples T1, T2 and T3 independently, and of T3 whole replies: the three
-    scores of a reply belong together.
+    scores of a reply belong together. A part of which a reply has no score is a part that is missing.
     """
     values = row_values(choices, replies)
     found = {
@@ -179,7 +192,7 @@ def estimate_rows(
         if chances:
             chance = mean_estimate(chances, samples=samples, seed=seed)
             found[f"{task.lower()}_chance"] = chance
-    parts = {language: _parts(values, language) for language in LANGUAGES}
+    parts = {language: _parts(values, replies, language) for language in LANGUAGES}
     lacks: list[str] = []
     for language, theirs in parts.items():
         if missing := missing_parts(theirs):
@@ -211,16 +224,18 @@ def compare_humdial(
 
 
 def _parts(
-    values: Mapping[str, Mapping[str, float]], language: str
+    values: Mapping[str, Mapping[str, float]], replies: Sequence[ReplyRow], language: str
 ) -> dict[str, Sequence[float] | None]:
-    """The Final's five parts in one language, each on the scale 1–5, item by item."""
+    """The Final's five parts in one language, reply by reply; none where a reply was not scored."""
+    metrics = {
+        "t1": "t1_score", "t2": "t2_score", "d1": "t3_d1", "d2": "t3_d2", "d3": "t3_d3",
+    }  # fmt: skip
     found: dict[str, Sequence[float] | None] = {}
-    for task in ("t1", "t2"):
-        right = values.get(f"{task}_accuracy_{language}")
-        found[task] = None if right is None else [on_the_scale(r) for r in right.values()]
-    for dimension in DIMENSIONS:
-        scores = values.get(f"t3_{dimension}_{language}")
-        found[dimension] = None if scores is None else list(scores.values())
+    for part, metric in metrics.items():
+        scores = list(values.get(f"{metric}_{language}", {}).values())
+        task = metric[:2].upper()
+        asked = sum(row.task == task and row.language == language for row in replies)
+        found[part] = scores if scores and len(scores) == asked else None
     return found
 
 

@@ -15,7 +15,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,12 +26,20 @@ from cogaudio_rl.models.architecture import BUILTIN, resolve_checkpoint
 from cogaudio_rl.models.checkpoint import LORA_WEIGHTS, WHOLE_WEIGHTS, is_whole
 from cogaudio_rl.ports import Sampler, in_order_of_place
 from cogaudio_rl.rollout_file import read_rollout, rollout_record
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route
+from cogaudio_rl.types import Adapter, Group, Prefix, Prompt, Rollout, Route, Utterance
 
 FILE_NAME = "answers.jsonl"
 
-Kept = tuple[Rollout, ...] | str
-"""A prompt's rollouts, or the option that was chosen."""
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How probable each option was."""
+
+    shares: tuple[float, ...]
+
+
+Kept = tuple[Rollout, ...] | Weights | str
+"""A prompt's rollouts, its options' weights, or the option that was chosen."""
 
 
 @runtime_checkable
@@ -103,6 +111,27 @@ class KeptSampler:
         found = {i: self._known[key] for key, where in places.items() for i in where}
         return [str(found[i]) for i in range(len(prompts_P))]
 
+    async def weigh(
+        self, prompts_P: Sequence[Prompt], prefixes_P: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """See :class:`cogaudio_rl.ports.Sampler`."""
+        begun = [[prefix.text, prefix.token_ids] for prefix in prefixes_P]
+        places = self._places(prompts_P, "weigh", list(options), each=begun)
+        missing = [key for key in places if key not in self._known]
+        first = [places[key][0] for key in missing]
+        if first:
+            weights = await self._sampler.weigh(
+                [prompts_P[i] for i in first], [prefixes_P[i] for i in first], options
+            )
+            for key, i, shares in zip(missing, first, weights, strict=True):
+                self._keep(key, prompts_P[i], Weights(shares))
+        found: dict[int, tuple[float, ...]] = {}
+        for key, where in places.items():
+            kept = self._known[key]
+            assert isinstance(kept, Weights), "its key says that it was weighed"
+            found |= dict.fromkeys(where, kept.shares)
+        return [found[i] for i in range(len(prompts_P))]
+
     async def publish(self, adapter: Adapter | None) -> None:
         """See :class:`cogaudio_rl.ports.Sampler`."""
         await self._sampler.publish(adapter)
@@ -111,22 +140,28 @@ class KeptSampler:
         self, key: str, where: Sequence[int], prompts_P: Sequence[Prompt]
     ) -> list[tuple[int, Group]]:
         rollouts = self._known[key]
-        assert not isinstance(rollouts, str), "its key says that it was sampled"
+        assert isinstance(rollouts, tuple), "its key says that it was sampled"
         return [(i, Group(prompt=prompts_P[i], rollouts=rollouts)) for i in where]
 
-    def _places(self, prompts_P: Sequence[Prompt], *how: object) -> dict[str, list[int]]:
-        """Each question's key, and where it is asked: a prompt that comes twice is asked once."""
+    def _places(
+        self, prompts_P: Sequence[Prompt], *how: object, each: Sequence[object] = ()
+    ) -> dict[str, list[int]]:
+        """Each question's key, and where it is asked: a prompt that comes twice is asked once. ``each``
+        is what is asked of one prompt and not of another."""
         places: defaultdict[str, list[int]] = defaultdict(list)
         for i, prompt in enumerate(prompts_P):
-            utterance = prompt.utterance
-            asked = [
-                *(str(getattr(prompt, f.name)) for f in fields(prompt) if f.name != "utterance"),
-                *(prompt.id, utterance.transcript),  # who cannot hear it reads the words
-                None if utterance.audio is None else self._sound(utterance.audio.path),
-            ]
-            question = json.dumps([self._model, asked, how])
+            told = (f.name for f in fields(prompt) if f.name not in ("utterance", "history"))
+            asked: list[object] = [*(str(getattr(prompt, name)) for name in told), prompt.id]
+            asked += self._said(prompt.utterance)
+            asked += [[*self._said(turn.utterance), turn.reply] for turn in prompt.history]
+            question = json.dumps([self._model, asked, (*how, each[i]) if each else how])
             places[hashlib.blake2b(question.encode(), digest_size=16).hexdigest()].append(i)
         return places
+
+    def _said(self, utterance: Utterance) -> list[str | None]:
+        """What is heard of it, and the words, which are read by who cannot hear."""
+        heard = None if utterance.audio is None else self._sound(utterance.audio.path)
+        return [utterance.transcript, heard]
 
     def _sound(self, path: str) -> str:
         if path not in self._sounds:
@@ -134,11 +169,14 @@ class KeptSampler:
         return self._sounds[path]
 
     def _keep(self, key: str, prompt: Prompt, answer: Kept) -> None:
-        said = (
-            {"choice": answer}
-            if isinstance(answer, str)
-            else {"rollouts": [rollout_record(rollout) for rollout in answer]}
-        )
+        said: dict[str, Any]
+        match answer:
+            case str():
+                said = {"choice": answer}
+            case Weights():
+                said = {"weights": answer.shares}
+            case _:
+                said = {"rollouts": [rollout_record(rollout) for rollout in answer]}
         # ASCII: whatever a model says, its line ends where this one ends.
         line = json.dumps({"model": self._model, "key": key, "prompt": prompt.id} | said)
         _append(self._path, line.encode() + b"\n")
@@ -162,7 +200,7 @@ def model_digest(config: ModelConfig, adapter_folder: Path | None) -> str:
         None if adapter_folder is None else _adapter_digest(adapter_folder),
         config.dtype,
         None if config.lora is None else config.lora.model_dump(),
-        [config.max_new_tokens_explicit, config.max_new_tokens_direct],
+        [config.max_new_tokens(route) for route in Route],
         [prompts.for_route(route) for route in Route],
     ]
     return hashlib.blake2b(json.dumps(told).encode(), digest_size=16).hexdigest()
@@ -222,6 +260,8 @@ def _read(path: Path, model: str) -> dict[str, Kept]:
 def _answer(record: dict[str, Any]) -> Kept:
     if "choice" in record:
         return str(record["choice"])
+    if "weights" in record:
+        return Weights(tuple(float(share) for share in record["weights"]))
     return tuple(read_rollout(rollout) for rollout in record["rollouts"])
 
 

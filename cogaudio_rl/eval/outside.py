@@ -20,7 +20,7 @@ from cogaudio_rl.endpoint import ChatEndpoint, MalformedAnswerError, NoAnswer, O
 from cogaudio_rl.errors import PublishError, RunError
 from cogaudio_rl.ports import PROBE_TOKENS, in_order_of_place
 from cogaudio_rl.rewards.hearing import clip_of
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
+from cogaudio_rl.types import Adapter, Group, Prefix, Prompt, Rollout, Route, StopReason, Utterance
 
 T = TypeVar("T")
 
@@ -80,6 +80,15 @@ class EndpointSampler:
         model cannot be made to go on from it."""
         return self._each(prompts_P, partial(self._choice, options=options))
 
+    async def weigh(
+        self, prompts_P: Sequence[Prompt], prefixes_P: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Raises RunError: it answers in words, and tells no probabilities."""
+        raise RunError(
+            f"baseline {self._config.name!r} tells no probabilities; leave it out where distributions "
+            "are compared (eval.baselines=[])"
+        )
+
     async def publish(self, adapter: Adapter | None) -> None:
         """It answers with what it is; raises PublishError for anything else."""
         if adapter is not None:
@@ -136,11 +145,11 @@ class EndpointSampler:
     async def _group(
         self, prompt: Prompt, *, n: int, temperature: float, max_tokens: int | None
     ) -> Group:
-        asked = await self._message(prompt, prompt.question or prompts.for_route(prompt.route))
+        asked = await self._messages(prompt, prompt.question or prompts.for_route(prompt.route))
         # One after another: other prompts are under way, and the first that fails is the last asked.
         said = [
             await self._endpoint.ask(
-                [asked],
+                asked,
                 response_format=None,
                 read=_words,
                 temperature=temperature,
@@ -153,23 +162,33 @@ class EndpointSampler:
     async def _choice(self, prompt: Prompt, *, options: Sequence[str]) -> str:
         named = "answer" if prompt.question else "emotion"
         listed = ", ".join(map(str.strip, options))
-        choose = CHOOSE if self._listens(prompt) else CHOOSE_BY_WORDS
+        choose = CHOOSE if self._listens(prompt.utterance) else CHOOSE_BY_WORDS
         return await self._endpoint.ask(
-            [await self._message(prompt, prompt.question or choose.format(listed))],
+            await self._messages(prompt, prompt.question or choose.format(listed)),
             response_format=choice_format(options, named),
             read=lambda content: read_choice(content, options, named),
             max_tokens=self._config.max_tokens,
         )
 
-    def _listens(self, prompt: Prompt) -> bool:
-        return self._config.hears and prompt.utterance.audio is not None
+    def _listens(self, utterance: Utterance) -> bool:
+        return self._config.hears and utterance.audio is not None
 
-    async def _message(self, prompt: Prompt, wish: str) -> dict[str, Any]:
-        """The user's turn, built as our own policy's is: what was said, then what is wanted."""
-        if not self._listens(prompt):
-            return {"role": "user", "content": f"{prompt.utterance.transcript}\n{wish}"}
-        clip = await asyncio.to_thread(clip_of, prompt.utterance)
-        return {"role": "user", "content": [clip.part, {"type": "text", "text": wish}]}
+    async def _messages(self, prompt: Prompt, wish: str) -> list[dict[str, Any]]:
+        """The dialogue, built as our own policy's is; what is wanted stands in its last turn alone."""
+        said: list[dict[str, Any]] = []
+        for turn in prompt.history:
+            said.append(await self._user(turn.utterance, ""))
+            said.append({"role": "assistant", "content": turn.reply})
+        return [*said, await self._user(prompt.utterance, wish)]
+
+    async def _user(self, utterance: Utterance, wish: str) -> dict[str, Any]:
+        """A user's turn: what was said, then what is wanted, if anything."""
+        if not self._listens(utterance):
+            words = f"{utterance.transcript}\n{wish}" if wish else utterance.transcript
+            return {"role": "user", "content": words}
+        clip = await asyncio.to_thread(clip_of, utterance)
+        wanted = [{"type": "text", "text": wish}] if wish else []
+        return {"role": "user", "content": [clip.part, *wanted]}
 
 
 def baseline_digest(config: BaselineConfig) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cogaudio_rl.config import OWN_MODELS
 from cogaudio_rl.eval.metrics import Estimate, estimate_json
 from cogaudio_rl.eval.published import TABLES, Column, Published, Source
 from cogaudio_rl.eval.suite import SuiteResult
@@ -137,5 +138,5 @@ def _beside(table: Published, results: Mapping[str, SuiteResult], backbone: str)
 
 def _label(model: str, backbone: str) -> str:
     """Somebody else's model has its own backbone; ours has the recipe's."""
-    own = model.partition("/")[0] in PAPER_MODELS
+    own = model.partition("/")[0] in OWN_MODELS
     return f"ours: {model}, {backbone}" if own else f"ours: {model}"

@@ -29,7 +29,7 @@ from cogaudio_rl.eval.result import Answer, ModelResult, Row, Swap, Timing
 from cogaudio_rl.eval.scoring import Scorer
 from cogaudio_rl.ports import Sampler
 from cogaudio_rl.seeding import rng_for, seed_for
-from cogaudio_rl.types import AudioRef, Prompt, Rollout, Route, Utterance
+from cogaudio_rl.types import REPLY_ROUTES, AudioRef, Prompt, Rollout, Route, Utterance
 
 PROMPTS_AT_ONCE = 128
 """Prompts handed to the sampler between two reports of progress."""
@@ -42,7 +42,7 @@ def modes(temperature: float) -> tuple[tuple[str, Route, float], ...]:
     """Each way of asking: its key, its route and its temperature."""
     return tuple(
         (f"{route}{suffix}", route, t)
-        for route in Route
+        for route in REPLY_ROUTES
         for suffix, t in (("", 0.0), ("_t1", temperature))
     )
 
@@ -102,7 +102,7 @@ async def evaluate(
     asking = _Asking(sampler, scorer, chosen_ones, tuple(labels), seed, progress)
     # First: an engine that has heard a clip before answers sooner.
     timed = chosen_ones[: config.timed_utterances]
-    taken = tuple(timings) or await _timings(clock or sampler, timed, seed)
+    taken = tuple(timings) or await take_timings(clock or sampler, timed, seed)
     heard = await asking.choose(chosen_ones)
     # Another id as well as other sound: an engine may cache what it encoded under the prompt's id.
     silenced = [replace(u, id=f"{u.id}#silenced", audio=silence) for u in chosen_ones]
@@ -230,16 +230,20 @@ class _Asking:
         )
 
 
-async def _timings(
-    sampler: Sampler, utterances: Sequence[Utterance], seed: int
+async def take_timings(
+    sampler: Sampler,
+    utterances: Sequence[Utterance],
+    seed: int,
+    *,
+    routes: Sequence[Route] = REPLY_ROUTES,
 ) -> tuple[Timing, ...]:
     """Greedy answers one at a time, as one user would wait for them; a first one warms up."""
     if utterances:
-        warming = Prompt(utterance=utterances[-1], route=Route.DIRECT)
+        warming = Prompt(utterance=utterances[-1], route=routes[-1])
         await sampler.sample([warming], n=1, temperature=0.0, seed=seed)
     found: list[Timing] = []
     for utterance in utterances:
-        for route in Route:
+        for route in routes:
             started = time.perf_counter()
             prompt = Prompt(utterance=utterance, route=route)
             (group,) = await sampler.sample([prompt], n=1, temperature=0.0, seed=seed)

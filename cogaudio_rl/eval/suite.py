@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cogaudio_rl.data.corpora.humdial import HumDialReading
 from cogaudio_rl.data.mixture import Mixture
+from cogaudio_rl.dictation import Dictated
 from cogaudio_rl.eval.metrics import Estimate
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.types import Utterance
@@ -30,6 +31,10 @@ class Suite:
     """Of the same kind by other speakers: what a classical classifier learns from."""
     dialogues: HumDialReading | None = None
     """HumDial's tasks, which are more than single utterances."""
+    voted: bool = False
+    """What is measured is how listeners' votes are shared, and nothing else."""
+    dictation: Mapping[str, Dictated] = field(default_factory=dict[str, Dictated])
+    """By utterance's id what a teacher replied: replies are held against it, and heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 
@@ -98,13 +99,22 @@ _HUMDIAL: Mapping[str, MetricText] = {
     f"{key}{suffix}": MetricText(
         group="HumDial challenge",
         title=title + suffix.replace("_", " "),
-        about="judge’s integer 1–5, by the challenge’s rubric"
-        if key.startswith("t3")
-        else "the challenge’s weighted final score",
+        about=about,
         highest=5,
     )
-    for (key, title), suffix in product(
-        (("t3_d1", "T3 D1"), ("t3_d2", "T3 D2"), ("t3_d3", "T3 D3"), ("challenge_final", "final")),
+    for (key, title, about), suffix in product(
+        (
+            (
+                "t1_score",
+                "T1",
+                "how the emotion moved, in words: mean of three scores of 1, 3 or 5",
+            ),
+            ("t2_score", "T2", "why, in words: mean of three scores of 1, 3 or 5"),
+            ("t3_d1", "T3 D1", "judge’s integer 1–5: empathy and insight of the words"),
+            ("t3_d2", "T3 D2", "judge’s integer 1–5: empathy of the voice"),
+            ("t3_d3", "T3 D3", "judge’s integer 1–5: quality of the voice"),
+            ("challenge_final", "final", "the challenge’s weighted final score, by one judge"),
+        ),
         ("", "_zh", "_en"),
     )
 }
@@ -125,7 +135,118 @@ COST: Mapping[str, MetricText] = {
 }
 """``highest`` 0: there is none."""
 
-TABLE_TEXTS: Mapping[str, MetricText] = {**HEARING, **CONFLICT, **_HUMDIAL, **_EMPATHY, **COST}
+_VOTES: Mapping[str, MetricText] = {
+    f"votes_{key}": MetricText(group="Listeners' votes", title=title, about=about, highest=highest)
+    for key, title, about, highest in (
+        ("js", "JS ↓", "Jensen–Shannon divergence of predicted shares from the votes, in bits", 1),
+        ("bhattacharyya", "BC", "Bhattacharyya coefficient of the two: 1 is equal", 1),
+        ("r2", "R²", "coefficient of determination over all shares", 1),
+        ("correlation2", "r²", "squared correlation over all shares", 1),
+        ("brier", "Brier ↓", "squared difference of shares, a mean over the classes", 1),
+        ("calibration_error", "ECE ↓", "expected calibration error of the most probable label", 1),
+        ("top1", "top 1", "an emotion that most heard is the most probable", 1),
+        ("top2", "top 2", "or the second most probable", 1),
+    )
+} | {
+    "format_ambiguity": MetricText(
+        group="Listeners' votes",
+        title="format",
+        about="share of chains that parse and name an emotion that could be chosen",
+    ),
+    "tokens_ambiguity": MetricText(
+        group="Cost", title="tokens, chain", about="mean length of a chain", highest=0
+    ),
+    "seconds_ambiguity": MetricText(
+        group="Cost", title="seconds, chain", about="mean time until a chain ends", highest=0
+    ),
+}
+
+_ATTRIBUTION: Mapping[str, MetricText] = {
+    key: MetricText(group=group, title=title, about=about, highest=highest)
+    for group, key, title, about, highest in (
+        (
+            "Beside the teacher",
+            "empathy_gain",
+            "empathy over A",
+            "paired difference of greedy direct replies to those of SFT on the annotators' own",
+            3,
+        ),
+        (
+            "Beside the teacher",
+            "teacher_distance",
+            "distance ↓",
+            "1 − cosine (TF-IDF, character 3- to 5-grams) of greedy direct replies to one that a "
+            "teacher drew, who is told emotion and cause",
+            1,
+        ),
+        (
+            "Beside the teacher",
+            "teacher_resampling",
+            "resampling",
+            "the same of another reply of the teacher's own",
+            1,
+        ),
+        (
+            "Beside the teacher",
+            "teacher_excess",
+            "excess ↓",
+            "the one minus the other, paired: 0 or below is as near as the teacher to itself",
+            1,
+        ),
+        (
+            "Thought",
+            "unasked_thoughts",
+            "unasked ↓",
+            "share of utterances whose direct replies hold a thought",
+            1,
+        ),
+        ("Thought", "format_thought", "format", "share of thoughts that parse, when asked for", 1),
+        ("Thought", "thought_emotion", "emotion", "the emotion that a thought infers is right", 1),
+        ("Thought", "thought_intensity", "intensity", "its intensity is", 1),
+        ("Thought", "thought_pitch", "pitch", "the level of pitch that it observes is", 1),
+        ("Thought", "thought_pace", "pace", "the level of pace is", 1),
+        ("Thought", "thought_grounded", "grounded", "its cause is in the words", 1),
+        ("Spoken reply", "format_spoken", "format", "share of spoken replies that parse", 1),
+        (
+            "Spoken reply",
+            "voice_suits_reply",
+            "suits reply",
+            "the synthesised reply is heard in the voice that suits the emotion it is a reply to",
+            1,
+        ),
+        (
+            "Spoken reply",
+            "voice_suits_reply_shuffled",
+            "reply shuffled",
+            "the same with the sounds of other replies: what chance reaches",
+            1,
+        ),
+        (
+            "Spoken reply",
+            "voice_suits_user",
+            "suits user",
+            "it is heard in the voice that suits the user's emotion",
+            1,
+        ),
+        (
+            "Spoken reply",
+            "voice_suits_user_shuffled",
+            "user shuffled",
+            "the same with the sounds of other replies",
+            1,
+        ),
+    )
+}
+
+TABLE_TEXTS: Mapping[str, MetricText] = {
+    **HEARING,
+    **CONFLICT,
+    **_HUMDIAL,
+    **_EMPATHY,
+    **_VOTES,
+    **_ATTRIBUTION,
+    **COST,
+}
 """The columns of a suite's table, in order; those of one group stand together."""
 
 PAIRED_TEXTS: Mapping[str, MetricText] = {
@@ -234,3 +355,21 @@ def chance_level(metric: str, model: ModelResult) -> float | None:
     if text is not None and text.has_chance and model.labels:
         return 1 / len(model.labels)
     return None
+
+
+def text_of(metric: str) -> MetricText:
+    """How a metric is called; one that nobody named is called by its key."""
+    known = TABLE_TEXTS.get(metric) or LISTENING.get(metric)
+    return known or MetricText(group="Other", title=metric, about=metric, highest=0)
+
+
+def scale_of(metric: str) -> tuple[float, float]:
+    """The least and the most that a metric can be."""
+    if metric in _DIFFERENCES:
+        return -1.0, 1.0
+    if metric == "votes_r2":
+        return -math.inf, 1.0
+    highest = text_of(metric).highest
+    if highest == 0:
+        return 0.0, math.inf
+    return (0.0, highest) if highest == 1 else (1.0, highest)

@@ -36,6 +36,9 @@ WHAT_TO_GIVE: Mapping[str, str] = {
     "emodb": "the folder with EmoDB’s recordings (Berlin Database of Emotional Speech)",
     "esd": "the folder “Emotion Speech Dataset” of ESD, which its authors send on request",
     "crema_d": "CREMA-D’s folder, with AudioWAV and processedResults/tabulatedVotes.csv",
+    "ambiguity": "nothing, with the recipe ambiguity_mini; or a corpus that listeners voted on",
+    "ambiguity_dev": "the same, with a split for choosing: data.dev_families=20",
+    "attribution": "a finished run of the recipe ieat, whose teacher’s replies are compared with",
     "humdial": "HumDial-EIBench’s or the challenge’s jsonl files and recordings",
 }
 """What somebody has to give for a suite to run."""
@@ -75,7 +78,7 @@ def render_html(report: Mapping[str, Any], results: SuiteResults, facts: RunFact
         divergence=_divergence_charts(report, names),
         cost=_cost_charts(run, names),
         number=number,
-        tables=[_paper_table(table) for table in side_by_side(results, backbone=facts.name)],
+        tables=[paper_table(table) for table in side_by_side(results, backbone=facts.name)],
     )
 
 
@@ -179,8 +182,8 @@ def _cost_charts(run: SuiteResults, names: Sequence[str]) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def _paper_table(table: SideBySide) -> dict[str, Any]:
-    """One entry per group of columns, so that none is wider than a screen need be."""
+def paper_table(table: SideBySide) -> dict[str, Any]:
+    """For the page: one part per group of columns, so that none is wider than a screen need be."""
     columns = table.published.columns
     parts: list[dict[str, Any]] = []
     for group in dict.fromkeys(column.group for column in columns):

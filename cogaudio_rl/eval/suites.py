@@ -5,6 +5,9 @@
     conflict  words that name one feeling, said in another (made here)
     esd, emodb, crema_d   human voices; speakers held out
     humdial   EIBench and the challenge: multiple choice, dialogues, conflict of words and voice
+    ambiguity how listeners' votes are shared, in the recipe's own test split
+    ambiguity_dev  the same in its own split for choosing settings, which leaves the test for the end
+    attribution   replies beside those of a run's teacher, and how they sound, in the same
 
 A corpus that is not on disk is :class:`SuiteAbsent`, with what to give.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,9 +30,14 @@ from cogaudio_rl.data.load import load_splits
 from cogaudio_rl.data.manifest import read_manifest
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.data.splits import Splits, in_order
+from cogaudio_rl.dictation import read_dictation
 from cogaudio_rl.errors import DataError
+from cogaudio_rl.eval.ambiguity import labels_of
 from cogaudio_rl.eval.suite import Suite
 from cogaudio_rl.types import LIME_EMOTIONS, Utterance
+
+DICTATED = "dictation/test.jsonl"
+"""In a run folder: what its teacher replied to the test split."""
 
 
 class SuiteAbsent(DataError):
@@ -55,9 +63,14 @@ class Shelf:
         """Raises SuiteAbsent for a corpus that is not there, DataError for one that is damaged, or that
         the recipe trains on."""
         found = SUITES[name](self)
-        if name != "test":
-            self._refuse_what_was_trained_on(found)
+        # Held apart when its splits were loaded.
+        own = name in ("test", "ambiguity", "ambiguity_dev", "attribution")
+        self._refuse_what_was_trained_on(found, self.recipes if own else self._all)
         return found
+
+    @property
+    def _all(self) -> tuple[Config, ...]:
+        return (self.config, *self.recipes)
 
     def corpus(self, name: str) -> tuple[Path, CorpusConfig]:
         """Raises SuiteAbsent."""
@@ -68,11 +81,11 @@ class Shelf:
             raise SuiteAbsent(f"{name}: eval.suites.{name}.root {str(given.root)!r} does not exist")
         return given.root, given
 
-    def _refuse_what_was_trained_on(self, suite: Suite) -> None:
+    def _refuse_what_was_trained_on(self, suite: Suite, recipes: Sequence[Config]) -> None:
         """Other voices, or other words: one of the two has to be new."""
         tested = suite.utterances if suite.dialogues is None else suite.dialogues.utterances
-        for config in (self.config, *self.recipes):
-            if config.data.kind == "lime_mini":
+        for config in recipes:
+            if config.data.is_spoken_here:
                 continue  # its voices and sentences are nobody else's; tests keep to voices of theirs
             splits = self.splits if config is self.config else self._of(config)
             texts, speakers = set[str](), set[str]()
@@ -190,6 +203,44 @@ def _humdial(shelf: Shelf) -> Suite:
     )
 
 
+def _ambiguity(shelf: Shelf) -> Suite:
+    voted = [u for u in shelf.splits.test if u.votes]
+    if not voted:
+        raise SuiteAbsent(
+            "ambiguity: nobody voted on the recipe's test split; take a recipe whose corpus has "
+            "listeners' votes, such as ambiguity_mini"
+        )
+    return _of_votes("ambiguity", "how listeners' votes are shared; voices unseen", voted, shelf)
+
+
+def _ambiguity_dev(shelf: Shelf) -> Suite:
+    voted = [u for u in shelf.splits.dev if u.votes]
+    if not voted:
+        raise SuiteAbsent(
+            "ambiguity_dev: the recipe has no voted split for choosing settings; make one with "
+            "data.dev_families=20, or write a dev.jsonl into data.root"
+        )
+    about = "for choosing settings, not for claims: how listeners' votes are shared; voices unseen"
+    return _of_votes("ambiguity_dev", about, voted, shelf)
+
+
+def _of_votes(name: str, about: str, voted: Sequence[Utterance], shelf: Shelf) -> Suite:
+    if shelf.config.data.kind == "ambiguity_mini":
+        about += "; SIMULATED voices and listeners"
+    return replace(_suite(name, about, voted), labels=labels_of(voted), voted=True)
+
+
+def _attribution(shelf: Shelf) -> Suite:
+    path = shelf.config.out_dir / DICTATED
+    said = read_dictation(path)
+    if not said:
+        raise SuiteAbsent(
+            f"attribution: {str(path)!r} holds no teacher's replies; finish a run of the recipe ieat"
+        )
+    found = _suite("attribution", "replies beside a teacher's, and heard", shelf.splits.test)
+    return replace(found, dictation=said)
+
+
 def _read(shelf: Shelf, corpus: str, root: Path, given: CorpusConfig) -> tuple[Utterance, ...]:
     options = reader_options(corpus, given.options)
     reading = with_words(CORPORA[corpus](root, progress=shelf.progress, **options))
@@ -230,4 +281,7 @@ SUITES: Mapping[str, Callable[[Shelf], Suite]] = {
     "emodb": _human("emodb", "EmoDB: acted German sentences", 2),
     "crema_d": _human("crema_d", "CREMA-D: acted English sentences", 1),
     "humdial": _humdial,
+    "ambiguity": _ambiguity,
+    "ambiguity_dev": _ambiguity_dev,
+    "attribution": _attribution,
 }

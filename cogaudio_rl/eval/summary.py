@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cogaudio_rl import prompts
@@ -14,6 +12,7 @@ from cogaudio_rl.eval.estimates import row_values
 from cogaudio_rl.eval.metrics import Estimate, confusion_matrix, mean_by
 from cogaudio_rl.eval.paired import compare
 from cogaudio_rl.eval.result import ModelResult
+from cogaudio_rl.revision import git_revision
 from cogaudio_rl.rewards.canaries import RunCanaries
 
 Results = Mapping[str, ModelResult]
@@ -104,20 +103,9 @@ METRIC_TEXTS: Mapping[str, MetricText] = {
 """The columns of the ablation table, in order; columns of one group stand together."""
 
 
-def git_revision() -> str:
-    """The commit this code runs from, ``-dirty`` if it was changed, or ``unknown`` outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    here = Path(__file__).parent
-    try:
-        told = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return told.stdout.strip() or "unknown"
-
-
 def prompt_digests() -> dict[str, str]:
     """The version of each prompt."""
-    return {name: prompts.digest(name) for name in ("prompt_a.md", "prompt_b.md")}
+    return {name: prompts.digest(name) for name in prompts.FILES.values()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

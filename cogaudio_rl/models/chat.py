@@ -1,24 +1,30 @@
-"""What is said around a clip, as one checkpoint's processor writes it; no weights are loaded.
+"""What is said around clips, as one checkpoint's processor writes it; no weights are loaded.
 
 The learner and the samplers both build their prompts here, so that the tokens cannot drift apart.
 Where there is nothing to hear, or a checkpoint that hears nothing, the words stand in the place of
-the sound.
+the sound. Earlier turns come as the checkpoint's own chat template has them:
+
+    user <clip> ─► assistant "reply" ─► … ─► user <clip> what is asked for ─► assistant
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cogaudio_rl import prompts
-from cogaudio_rl.errors import CheckpointError
+from cogaudio_rl.errors import CheckpointError, InputError
 from cogaudio_rl.models.architecture import Architecture
-from cogaudio_rl.types import Prompt, Route
+from cogaudio_rl.types import Prefix, Prompt, Route, Utterance
 
-_WORDS = "THE-WORDS-STAND-HERE"
-_QUESTION = "THE-QUESTION-STANDS-HERE"
+_GAP = "HERE-STANDS-WHAT-SOMEBODY-SAYS"
+
+Frame = tuple[tuple[int, ...], ...]
+"""What a chat template writes around the words of others: token ids, cut at each gap between them."""
 
 
 def audio_token_count(frames: int) -> int:
@@ -61,20 +67,29 @@ class Chat:
         )
         added = sorted((str(t) for t in self.tokenizer.get_added_vocab()), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, added)) or "(?!)")
-        # By route alone: questions come from outside, and there may be any number of them.
-        self._unexpanded: dict[Route, tuple[int, ...]] = {}
-        self._around_words: dict[Route, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        # Not by what fills the gaps: that comes from outside, and there may be any amount of it.
+        self._frames: dict[tuple[tuple[bool, ...], Route | None], Frame] = {}
 
-    def listens(self, prompt: Prompt) -> bool:
-        """Whether this prompt is heard; else its words are read."""
-        return self.hears and prompt.utterance.audio is not None
+    def clips(self, prompt: Prompt) -> tuple[Utterance, ...]:
+        """What is heard of a prompt, in order; the words of all other turns are read."""
+        return tuple(u for u in prompt.utterances if self._listens(u))
 
-    def ids(self, prompt: Prompt, num_audio_tokens: int = 1) -> tuple[int, ...]:
-        """The whole prompt's token ids, the clip's placeholder expanded to its length."""
-        if self.listens(prompt):
-            return self.prompt_ids(prompt.route, num_audio_tokens, question=prompt.question)
-        head, tail = self._frame(prompt.route, prompt.question)
-        return (*head, *self.words(prompt.utterance.transcript), *tail)
+    def ids(self, prompt: Prompt, *num_audio_tokens: int) -> tuple[int, ...]:
+        """The whole prompt's token ids, the placeholder of each clip expanded to its length.
+
+        ``num_audio_tokens``: one number for each of :meth:`clips`; none leaves one placeholder each.
+        """
+        heard = tuple(map(self._listens, prompt.utterances))
+        replies = [turn.reply for turn in prompt.history]
+        said: list[str] = []
+        for utterance, hears, reply in itertools.zip_longest(prompt.utterances, heard, replies):
+            said += [] if hears else [utterance.transcript]
+            said += [] if reply is None else [reply]
+        if prompt.question:
+            # Behind words that are read it begins a line.
+            said.append(prompt.question if heard[-1] else f"\n{prompt.question}")
+        route = None if prompt.question else prompt.route
+        return self._expand(self._fill(self._frame(heard, route), said), num_audio_tokens)
 
     def words(self, text: str) -> tuple[int, ...]:
         """Token ids of what somebody said or asks. What spells a control token stays words."""
@@ -86,80 +101,90 @@ class Chat:
         pieces.append(text[start:])
         return tuple(i for piece in pieces if piece for i in self.encode(piece))
 
-    def length(self, prompt: Prompt, num_audio_tokens: int) -> int:
-        """How many ids :meth:`ids` gives."""
-        if self.listens(prompt):
-            unexpanded = self._with_placeholder(prompt.route, prompt.question)
-            return len(unexpanded) - 1 + num_audio_tokens
-        return len(self.ids(prompt))
+    def length(self, prompt: Prompt, *num_audio_tokens: int) -> int:
+        """How many ids :meth:`ids` gives, for one number for each of :meth:`clips`."""
+        return len(self.ids(prompt)) - len(num_audio_tokens) + sum(num_audio_tokens)
 
     def prompt_text(self, route: Route) -> str:
         """The chat prompt with one unexpanded audio placeholder."""
-        return self._heard(prompts.for_route(route))
+        return self._write((True,), route)
 
     def prompt_ids(
         self, route: Route, num_audio_tokens: int = 1, *, question: str = ""
     ) -> tuple[int, ...]:
-        """The prompt's token ids with the placeholder expanded to the clip's length."""
-        ids, sound = self._with_placeholder(route, question), self.audio_id
-        assert sound is not None, "only a checkpoint that hears has a place for sound"
-        at = ids.index(sound)
-        return ids[:at] + (sound,) * num_audio_tokens + ids[at + 1 :]
+        """Token ids of a prompt of one clip, its placeholder expanded to the clip's length."""
+        frame = self._frame((True,), None if question else route)
+        return self._expand(self._fill(frame, [question] if question else []), (num_audio_tokens,))
 
-    def _heard(self, asking: str) -> str:
-        """The chat around a clip, its placeholder unexpanded."""
-        content = [{"type": "audio"}, {"type": "text", "text": asking}]
-        return self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+    def _listens(self, utterance: Utterance) -> bool:
+        return self.hears and utterance.audio is not None
 
-    def _read(self, asking: str) -> tuple[str, str]:
-        """The chat before and after words that are read."""
-        text = f"{_WORDS}\n{asking}"
-        content: Any = [{"type": "text", "text": text}] if self.hears else text
+    def _fill(self, frame: Frame, said: Sequence[str]) -> tuple[int, ...]:
+        ids = [*frame[0]]
+        for text, behind in zip(said, frame[1:], strict=True):
+            ids += (*self.words(text), *behind)
+        return tuple(ids)
+
+    def _expand(self, ids: tuple[int, ...], num_audio_tokens: Sequence[int]) -> tuple[int, ...]:
+        if not num_audio_tokens:
+            return ids
+        places = [place for place, token in enumerate(ids) if token == self.audio_id]
+        whole, start = list[int](), 0
+        for place, count in zip(places, num_audio_tokens, strict=True):
+            whole += (*ids[start:place], *[ids[place]] * count)
+            start = place + 1
+        return (*whole, *ids[start:])
+
+    def _frame(self, heard: tuple[bool, ...], route: Route | None) -> Frame:
+        """Around as many user turns; each is heard, or has a gap for its words. Without a route there
+        is a gap for a question."""
+        if (heard, route) not in self._frames:
+            gaps = ["the user's words"] * heard.count(False)
+            gaps += ["earlier replies"] * (len(heard) - 1)
+            gaps += ["the question"] * (route is None)
+            pieces = self._write(heard, route).split(_GAP)
+            if len(pieces) != len(gaps) + 1:
+                dropped = " or ".join(dict.fromkeys(gaps)) or "nothing, and adds words of its own"
+                raise CheckpointError(f"the chat template of {self.name!r} drops {dropped}")
+            frame = tuple(map(self.encode, pieces))
+            if self.hears and sum(piece.count(self.audio_id) for piece in frame) != sum(heard):
+                raise CheckpointError(
+                    f"the chat template of {self.name!r} must hold one audio token for each clip"
+                )
+            self._frames[heard, route] = frame
+        return self._frames[heard, route]
+
+    def _write(self, heard: tuple[bool, ...], route: Route | None) -> str:
+        """The chat as text, with gaps in the place of what others say."""
+        asking = _GAP if route is None else prompts.for_route(route)
+        turns: list[dict[str, Any]] = []
+        for place, hears in enumerate(heard):
+            last = place == len(heard) - 1
+            # The line break before a question is the question's own.
+            text = asking if last else ""
+            if not hears:
+                text = _GAP + ("\n" if last and route else "") + text
+            turns.append({"role": "user", "content": self._content(text, hears)})
+            if not last:
+                turns.append({"role": "assistant", "content": self._content(_GAP, hears=False)})
         try:
-            chat = self.processor.apply_chat_template(
-                [{"role": "user", "content": content}],
+            return self.processor.apply_chat_template(
+                turns,
                 add_generation_prompt=True,
                 tokenize=False,
-                enable_thinking=False,  # Qwen3: the chain is ours, not the backbone's own
+                # Qwen3: the chain is ours, not the backbone's own.
+                **({} if self.hears else {"enable_thinking": False}),
             )
         except ValueError as error:
             first = str(error).splitlines()[0]
             raise CheckpointError(f"{self.name!r} has no chat template: {first}") from None
-        return self._cut(chat, _WORDS, "the user's words")
 
-    def _frame(self, route: Route, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What stands before and after the words."""
-        if question:
-            head, tail = self._read(_QUESTION)
-            before, after = self._cut(tail, _QUESTION, "the question")
-            return self.encode(head), (*self.words(before + question), *self.encode(after))
-        if route not in self._around_words:
-            head, tail = self._read(prompts.for_route(route))
-            self._around_words[route] = (self.encode(head), self.encode(tail))
-        return self._around_words[route]
-
-    def _with_placeholder(self, route: Route, question: str) -> tuple[int, ...]:
-        if question:
-            before, after = self._cut(self._heard(_QUESTION), _QUESTION, "the question")
-            return self._one_sound(
-                (*self.encode(before), *self.words(question), *self.encode(after))
-            )
-        if route not in self._unexpanded:
-            self._unexpanded[route] = self._one_sound(self.encode(self.prompt_text(route)))
-        return self._unexpanded[route]
-
-    def _one_sound(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        if ids.count(self.audio_id) != 1:
-            raise CheckpointError(f"the chat template of {self.name!r} must hold one audio token")
-        return ids
-
-    def _cut(self, chat: str, mark: str, what: str) -> tuple[str, str]:
-        before, found, after = chat.partition(mark)
-        if not found:
-            raise CheckpointError(f"the chat template of {self.name!r} drops {what}")
-        return before, after
+    def _content(self, text: str, hears: bool) -> Any:
+        """A turn's content as this checkpoint's processor takes it."""
+        if not self.hears:
+            return text
+        sound = [{"type": "audio"}] if hears else []
+        return [*sound, *([{"type": "text", "text": text}] if text else [])]
 
     def num_audio_tokens(self, num_samples: int) -> int:
         """Placeholders of a clip of ``num_samples``, which the extractor cuts at its limit."""
@@ -171,8 +196,30 @@ class Chat:
         """Token ids of a text that stands in the assistant's turn."""
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
+    def prefix_ids(self, prefix: Prefix) -> tuple[int, ...]:
+        """The tokens an answer begins with: those that were said, if they can be cut where the text
+        ends, else the text encoded."""
+        ids, size = prefix.token_ids, len(prefix.text)
+        at = bisect_left(range(len(ids)), size, key=lambda k: len(self.decode(ids[:k])))
+        if self.decode(ids[:at]) == prefix.text:
+            return ids[:at]
+        return self.encode(prefix.text)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Token ids as text, without end and padding tokens."""
         return self.tokenizer.decode(
             [i for i in token_ids if i not in (self.eos_id, self.pad_id)], skip_special_tokens=False
         )
+
+    def by_first_token(self, options: Sequence[str]) -> dict[int, str]:
+        """First token id → option. Raises InputError naming two options that begin alike."""
+        found: dict[int, str] = {}
+        for option in options:
+            first = self.encode(option)[0]
+            if first in found:
+                raise InputError(
+                    f"options {found[first]!r} and {option!r} begin with the same token "
+                    f"{self.decode([first])!r}; choose words that differ in it"
+                )
+            found[first] = option
+        return found

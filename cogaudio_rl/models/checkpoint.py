@@ -100,6 +100,17 @@ def lora_scale(folder: Path) -> float:
         ) from None
 
 
+def lora_of(folder: Path) -> LoraConfig:
+    """What an adapter's folder says of its LoRA. Raises CheckpointError naming the file."""
+    config = _card(folder)
+    try:
+        return LoraConfig(r=config["r"], alpha=config["lora_alpha"])
+    except (ValueError, KeyError):
+        raise CheckpointError(
+            f"{_LORA_CARD} of {str(folder)!r} has no usable r and lora_alpha"
+        ) from None
+
+
 def adapter_base(folder: Path) -> str:
     """The backbone an adapter was trained on. Raises CheckpointError when it does not say."""
     base = _card(folder).get("base_model_name_or_path")

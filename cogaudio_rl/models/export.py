@@ -119,6 +119,36 @@ def stored_weight_names(folder: Path) -> set[str]:
     return found
 
 
+def check_fits(adapter: Path, base: Path) -> None:
+    """Raise CheckpointError for a LoRA with a layer that the backbone lacks or has otherwise.
+
+    vLLM drops such layers without a word.
+    """
+    from safetensors import safe_open
+
+    prefix = Architecture.of(base, name=str(base)).stored_prefix
+    wanted: dict[str, tuple[int, ...]] = {
+        name: tuple(delta().shape)
+        for name, delta in lora_deltas(load_adapter(adapter), 1.0, prefix).items()
+    }
+    if not wanted:
+        raise CheckpointError(f"adapter {str(adapter)!r} holds no LoRA of a language model")
+    for shard in sorted(base.glob(_WEIGHTS)):
+        with safe_open(shard, "pt") as stored:
+            for name in set(stored.keys()) & set(wanted):
+                shape, changed = tuple(stored.get_slice(name).get_shape()), wanted.pop(name)
+                if shape != changed:
+                    raise CheckpointError(
+                        f"adapter {str(adapter)!r} changes {name!r} by {changed}, the backbone's "
+                        f"is {shape}; it was trained on another"
+                    )
+    if wanted:
+        raise CheckpointError(
+            f"adapter {str(adapter)!r} changes {sorted(wanted)[0]!r}, which the backbone does not "
+            "have; it was trained on another"
+        )
+
+
 def _merge_shard(
     source: Path, out: Path, values: Mapping[str, Callable[[], Tensor]], *, added: bool
 ) -> set[str]:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from cogaudio_rl.config import ModelConfig
-from cogaudio_rl.errors import InputError
+from cogaudio_rl.models.options import Options, shares
 from cogaudio_rl.models.policy import Policy, Sequenced
 from cogaudio_rl.ports import PROBE_TOKENS, in_order_of_place
 from cogaudio_rl.seeding import seed_for
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason
+from cogaudio_rl.types import Adapter, Group, Prefix, Prompt, Rollout, Route, StopReason
 
 _PROMPTS_AT_ONCE = 64
 _ROWS_AT_ONCE = 128
@@ -28,10 +28,7 @@ class LocalSampler:
 
     def __init__(self, policy: Policy, config: ModelConfig) -> None:
         self._policy = policy
-        self._limits = {
-            Route.EXPLICIT: config.max_new_tokens_explicit,
-            Route.DIRECT: config.max_new_tokens_direct,
-        }
+        self._limits = {route: config.max_new_tokens(route) for route in Route}
         self._base = policy.adapter(0)  # as it is opened, it answers as the base does
         self._version = 0
 
@@ -72,21 +69,49 @@ class LocalSampler:
         self, prompts_P: Sequence[Prompt], *, prefix: str, options: Sequence[str]
     ) -> list[str]:
         """See :class:`cogaudio_rl.ports.Sampler`."""
-        tokenizer = self._policy.tokenizer
-        encode = lambda text: tokenizer(text, add_special_tokens=False).input_ids  # noqa: E731
-        first = [encode(option)[0] for option in options]
-        if len(set(first)) != len(first):
-            raise InputError(f"options {list(options)} do not differ in their first token")
+        chat = self._policy.chat
+        first = Options.of(chat, options).first_ids
+        if first is None:
+            behind = [Prefix(text=prefix)] * len(prompts_P)
+            weights = await self.weigh(prompts_P, behind, options)
+            return [options[max(range(len(w)), key=w.__getitem__)] for w in weights]
         chosen: list[str] = []
         for start in range(0, len(prompts_P), _PROMPTS_AT_ONCE):
             part = [
-                self._policy.sequence(p, encode(prefix))
+                self._policy.sequence(p, chat.encode(prefix))
                 for p in prompts_P[start : start + _PROMPTS_AT_ONCE]
             ]
             with torch.no_grad(), self._policy.precision():
                 logits, _cache, _mask = self._prefill(part, with_response=True)
-            chosen += [options[int(i)] for i in logits[:, first].argmax(-1)]
+            chosen += [options[int(i)] for i in logits[:, list(first)].argmax(-1)]
         return chosen
+
+    async def weigh(
+        self, prompts_P: Sequence[Prompt], prefixes_P: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """See :class:`cogaudio_rl.ports.Sampler`."""
+        policy, names = self._policy, Options.of(self._policy.chat, options)
+        behind = [policy.chat.prefix_ids(prefix) for prefix in prefixes_P]
+        size = max(1, _PROMPTS_AT_ONCE // names.rows)
+        found: list[tuple[float, ...]] = []
+        was_training = policy.training
+        policy.eval()
+        for start in range(0, len(prompts_P), size):
+            asked = zip(prompts_P[start : start + size], behind[start : start + size], strict=True)
+            rows = [
+                row
+                for p, ids in asked
+                for row in names.sequences(policy.sequence(p, ids), len(ids))
+            ]
+            batch = policy.pack(rows)
+            with torch.no_grad():
+                logprobs_BT, _ = policy(batch)
+            found += [
+                shares(names.logprobs(logprobs_BT, batch, row))
+                for row in range(0, len(rows), names.rows)
+            ]
+        policy.train(was_training)
+        return found
 
     def _prefill(
         self, parts: Sequence[Sequenced], *, with_response: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,10 @@ from cogaudio_rl.models.engine import Engine, all_max, rank_share
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.models.tally import Tally, TokenStats, k3
 from cogaudio_rl.objectives import Totals, get_objective, gradient_weight
+from cogaudio_rl.objectives.dpo import dpo_loss, dpo_weight
 from cogaudio_rl.seeding import rng_for
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Sample
+from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Sample, StopReason
+from cogaudio_rl.written import answer_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +65,49 @@ class PolicyLearner:
         """
         if not samples:
             raise ValueError("update needs at least one sample, got 0")
+        if self._objective.pairs:
+            _check_pairs(samples)
         rl, tally, norms = self.config.rl, Tally(), list[float]()
         rate = learning_rate(self.version, rl)
         anchored = self._anchor(samples)
+        margins: list[Tensor] = []
         for minibatch in self._minibatches(anchored):
+            if self._objective.pairs:
+                margins.append(self._margins(minibatch))
+                minibatch = self._weighed(minibatch, margins[-1])
             self._accumulate(minibatch, tally, first_update=not norms)
             norms.append(self.engine.step(rate))
         self.version += 1
-        return self._reduce(tally, norms) | {"policy/learning_rate": rate}
+        metrics = self._reduce(tally, norms) | {"policy/learning_rate": rate}
+        return metrics | (self._pair_metrics(margins) if margins else {})
+
+    def _margins(self, minibatch: Sequence[Anchored]) -> Tensor:
+        """What each pair's chosen answer has gained on the rejected since RL began, in nats [P]."""
+        logprobs = self._logprob_rows([(a.sample.prompt, a.sample.rollout) for a in minibatch])
+        gained = [
+            sum(row) - sum(a.reference)
+            for row, a in zip(logprobs, minibatch, strict=True)
+            if a.reference is not None
+        ]
+        gained_P2 = torch.tensor(gained, dtype=torch.float64).reshape(-1, 2)
+        return gained_P2[:, 0] - gained_P2[:, 1]
+
+    def _weighed(self, minibatch: Sequence[Anchored], margins_P: Tensor) -> list[Anchored]:
+        """The same, each pair with what it still has to learn as its advantage."""
+        weights = dpo_weight(margins_P, **self.config.rl.objective.floats).tolist()
+        return [
+            replace(a, sample=replace(a.sample, advantage=a.sample.advantage * weights[i // 2]))
+            for i, a in enumerate(minibatch)
+        ]
+
+    def _pair_metrics(self, margins: Sequence[Tensor]) -> dict[str, float]:
+        """The objective's own loss, of which the tokens' has the gradient alone."""
+        floats, margins_P = self.config.rl.objective.floats, torch.cat(list(margins))
+        return {
+            "policy/loss": float(dpo_loss(margins_P, **floats).mean()),
+            "policy/pair_margin": float(margins_P.mean()),
+            "policy/pair_accuracy": float((margins_P > 0).double().mean()),
+        }
 
     def _anchor(self, samples: Sequence[Sample]) -> list[Anchored]:
         """The log-probs this update starts from; passes over the samples only if they are needed."""
@@ -77,7 +115,7 @@ class PolicyLearner:
         reference: Sequence[Sequence[float] | None] = [None] * len(samples)
         if self.config.rl.old_logprobs == "learner":
             old = self._logprob_rows([(s.prompt, s.rollout) for s in samples])
-        if self.config.rl.kl_coefficient > 0 and self._reference is not None:
+        if self._reference is not None:
             with self._swapped(self._reference):
                 reference = self._logprob_rows([(s.prompt, s.rollout) for s in samples])
         return [
@@ -116,17 +154,18 @@ class PolicyLearner:
         return rank_share(lengths, self.engine, self.config.rl.micro_batch_tokens)
 
     def _minibatches(self, anchored: Sequence[Anchored]) -> Iterator[list[Anchored]]:
+        size = 2 if self._objective.pairs else 1
+        together = [anchored[i : i + size] for i in range(0, len(anchored), size)]
         for epoch in range(self.config.rl.epochs_per_batch):
             rng = rng_for(self.config.seed, "minibatch", self.version, epoch)
-            parts = np.array_split(rng.permutation(len(anchored)), self.config.rl.minibatches)
-            yield from ([anchored[i] for i in part] for part in parts if len(part))
+            parts = np.array_split(rng.permutation(len(together)), self.config.rl.minibatches)
+            yield from ([a for i in part for a in together[i]] for part in parts if len(part))
 
     def _accumulate(self, minibatch: list[Anchored], tally: Tally, *, first_update: bool) -> None:
-        model = self.config.model
         totals = Totals(
             sequences=len(minibatch),
             tokens=sum(len(a.old) for a in minibatch),
-            longest=max(model.max_new_tokens_explicit, model.max_new_tokens_direct),
+            longest=max(self.config.model.max_new_tokens(route) for route in self.config.rl.routes),
         )
         for rows in self._share([(a.sample.prompt, a.sample.rollout) for a in minibatch]):
             chosen = [minibatch[i] for i in rows] or minibatch[:1]
@@ -158,7 +197,8 @@ class PolicyLearner:
         )
         loss_BT = loss_BT * importance_BT
         kl_BT = torch.zeros_like(old_BT)
-        if references := [a.reference for a in anchored if a.reference is not None]:
+        references = [a.reference for a in anchored if a.reference is not None]
+        if references and rl.kl_coefficient > 0:
             kl_BT = k3(_rows_like(logprobs_BT, references) - logprobs_BT)
             # After the importance weights, as in GRPO: k3 differentiated as it stands. Its value
             # estimates KL(policy || reference) on the policy's own samples; its gradient pulls the
@@ -216,6 +256,24 @@ class PolicyLearner:
         rows = iter(self._logprob_rows([(g.prompt, r) for g in groups_P for r in g.rollouts]))
         return [[next(rows) for _ in group.rollouts] for group in groups_P]
 
+    def references(self, prompts_P: Sequence[Prompt]) -> list[Rollout]:
+        """What was written for each prompt, as a rollout of this policy's; the same on every rank.
+
+        Raises DataError for an utterance for which nothing was written.
+        """
+        written = [
+            Rollout(
+                token_ids=self.policy.response_ids(text),
+                logprobs=(),
+                text=text,
+                stop=StopReason.WRITTEN,
+                policy_version=self.version,
+            )
+            for text in map(answer_to, prompts_P)
+        ]
+        rows = self._logprob_rows(list(zip(prompts_P, written, strict=True)))
+        return [replace(r, logprobs=row) for r, row in zip(written, rows, strict=True)]
+
     def adapter(self) -> Adapter:
         """What trains, and its version."""
         with self.engine.whole():
@@ -268,12 +326,12 @@ class PolicyLearner:
         self.version = adapter.version
 
     def _anchor_to(self, adapter: Adapter) -> None:
-        """Keep the policy RL began with, where there is a KL to it.
+        """Keep the policy RL began with, where there is a KL to it, or pairs are measured against it.
 
         A LoRA is a few MB, not a second copy of the model. The bare base would be no reference: it
         cannot write a chain at all.
         """
-        self._reference = adapter if self.config.rl.kl_coefficient > 0 else None
+        self._reference = adapter if self.config.rl.keeps_start else None
 
     def _state_path(self, folder: Path) -> Path:
         return folder / f"optimizer-{self.engine.rank + 1}-of-{self.engine.world_size}.pt"
@@ -287,12 +345,26 @@ def _rows_like(logprobs_BT: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
     return found
 
 
+def _check_pairs(samples: Sequence[Sample]) -> None:
+    if len(samples) % 2:
+        raise ValueError(f"pairs need an even number of samples, got {len(samples)}")
+    for chosen, rejected in zip(samples[0::2], samples[1::2], strict=True):
+        if chosen.prompt.id != rejected.prompt.id or not chosen.advantage > 0 > rejected.advantage:
+            raise ValueError(
+                f"a pair is what was chosen and what was rejected of one prompt, got "
+                f"{chosen.prompt.id!r} ({chosen.advantage:g}) and "
+                f"{rejected.prompt.id!r} ({rejected.advantage:g})"
+            )
+
+
 def learning_rate(version: int, config: RlConfig) -> float:
-    """The rate of the update that makes ``version + 1``: linear warm-up, then constant or falling
-    linearly to nothing at ``config.steps``."""
+    """The rate of the update that makes ``version + 1``: linear warm-up, then constant or falling to
+    nothing at ``config.steps``, linearly or as a cosine."""
     rising = max(1, config.warmup_steps)
     warmup = min(1.0, (version + 1) / rising)
     if config.schedule == "constant":
         return config.learning_rate * warmup
     left = (config.steps - version) / max(1, config.steps - rising + 1)
+    if config.schedule == "cosine":
+        left = 0.5 * (1 - math.cos(math.pi * min(1.0, max(0.0, left))))
     return config.learning_rate * max(0.0, min(warmup, left))

@@ -18,35 +18,21 @@ from cogaudio_rl.data.lime import author, synthesise
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.synthesise import Prosody
 from cogaudio_rl.seeding import rng_for, seed_for
-from cogaudio_rl.types import Route
+from cogaudio_rl.spoken import LEVELS, named
+from cogaudio_rl.types import REPLY_ROUTES, Route
+from cogaudio_rl.voices import levels_of
 
 TRANSCRIBE = "Write down the words."
 DESCRIBE = "Describe the voice."
 REPLY = "Reply to the words."
 REPEAT = "Repeat: "
 
-LEVELS: dict[str, tuple[str, ...]] = {
-    "Pitch": ("lowest", "low", "middle", "high", "highest"),
-    "Pace": ("slowest", "slow", "medium", "fast", "fastest"),
-    "Loudness": ("faintest", "soft", "normal", "loud", "loudest"),
-    "Movement": ("flat", "even", "lively", "wide"),
-}
-_EDGES: dict[str, tuple[float, ...]] = {
-    "Pitch": (-24, -9, 9, 24),
-    "Pace": (-0.24, -0.09, 0.09, 0.24),
-    "Loudness": (-6, -2.2, 2.2, 6),
-    "Movement": (-22, 0, 22),
-}
-
 
 def describe(prosody: Prosody) -> str:
     """The voice in words; each attribute at its level."""
     values = (prosody.pitch, prosody.pace, prosody.loudness_db, prosody.movement)
-    parts = [
-        f"{name} {LEVELS[name][int(np.searchsorted(_EDGES[name], value))]}"
-        for name, value in zip(LEVELS, values, strict=True)
-    ]
-    return ", ".join(parts) + "."
+    levels = levels_of(dict(zip(LEVELS, values, strict=True)))
+    return ", ".join(f"{name} {level}" for name, level in named(levels).items()) + "."
 
 
 _BLAND = (
@@ -176,7 +162,7 @@ def tokenizer_corpus() -> list[str]:
             )
         )
     lines += [f"user\nassistant\n{p}" for p in (TRANSCRIBE, DESCRIBE, REPLY, REPEAT)] * 80
-    lines += [f"user\nassistant\n{prompts.for_route(route)}" for route in Route] * 80
+    lines += [f"user\nassistant\n{prompts.for_route(route)}" for route in REPLY_ROUTES] * 80
     for emotion in text.emotions:
         lines += [f"Emotion: {emotion}\n"] * 120
     return lines

@@ -40,17 +40,20 @@ def quiet_transformers() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sequenced:
-    """Token ids of one prompt and its continuation, and the clip they speak of, if any."""
+    """Token ids of one prompt and its continuation, and the clips they speak of, if any."""
 
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     audio: Tensor
-    """[audio tokens, hidden]; of length 0 where the words are read"""
+    """[audio tokens, hidden] of all clips, one after another; of length 0 where all words are read"""
+    alternatives: tuple[tuple[int, int], ...] = ()
+    """(place in the response, token id): what else might have stood there"""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Right-padded tensors. S is the longest sequence, T the longest response."""
+    """Right-padded tensors. S is the longest sequence, T the longest response and, behind it, the most
+    alternatives."""
 
     input_ids_BS: Tensor
     attention_mask_BS: Tensor
@@ -58,7 +61,12 @@ class PackedBatch:
     """Audio embeddings of all rows one after another, in the order of their placeholders."""
     response_ids_BT: Tensor
     response_mask_BT: Tensor
-    response_start_B: Tensor
+    predicted_at_BT: Tensor
+    """Where in the sequence the token is predicted: one place before it would stand."""
+    alternatives_from: int
+    """The first column of alternatives."""
+    likeliest: int = 0
+    """Above 0: what is asked for is not how probable the tokens are, but which are the likeliest."""
 
 
 class Policy(nn.Module):
@@ -186,46 +194,51 @@ class Policy(nn.Module):
         self._heard[path] = embeddings.reshape(-1, embeddings.shape[-1])
 
     def sequence(self, prompt: Prompt, response_ids: Sequence[int]) -> Sequenced:
-        """A prompt and a continuation as token ids, with the clip's embeddings."""
-        if self.chat.listens(prompt):
-            (audio,) = self.hear([prompt.utterance])
-        else:
-            width = self.inner().get_input_embeddings().embedding_dim
-            audio = torch.empty(0, width, device=self.device)
-        return Sequenced(self.chat.ids(prompt, audio.shape[0]), tuple(response_ids), audio)
+        """A prompt and a continuation as token ids, with the embeddings of its clips."""
+        heard = self.hear(self.chat.clips(prompt))
+        width = self.inner().get_input_embeddings().embedding_dim
+        audio = torch.cat(heard) if heard else torch.empty(0, width, device=self.device)
+        ids = self.chat.ids(prompt, *(clip.shape[0] for clip in heard))
+        return Sequenced(ids, tuple(response_ids), audio)
 
     def length(self, prompt: Prompt, num_response_tokens: int) -> int:
-        """How many tokens a sequence has, without hearing the clip.
+        """How many tokens a sequence has, without hearing its clips.
 
-        For a clip that has to be resampled it can be one off.
+        For each clip that has to be resampled it can be one off.
         """
-        heard, audio = 0, prompt.utterance.audio
-        if self.chat.hears and audio is not None:
-            heard = self.chat.num_audio_tokens(round(audio.seconds * SAMPLE_RATE_HZ))
-        return self.chat.length(prompt, heard) + num_response_tokens
+        seconds = (utterance.clip.seconds for utterance in self.chat.clips(prompt))
+        heard = (self.chat.num_audio_tokens(round(s * SAMPLE_RATE_HZ)) for s in seconds)
+        return self.chat.length(prompt, *heard) + num_response_tokens
 
     def pack(self, sequences: Sequence[Sequenced]) -> PackedBatch:
         """Right-pad sequences into one batch."""
         rows, device = len(sequences), self.device
         width = max(len(s.prompt_ids) + len(s.response_ids) for s in sequences)
         longest = max(1, *(len(s.response_ids) for s in sequences))
+        asked = longest + max(len(s.alternatives) for s in sequences)
         ids = torch.full((rows, width), self.pad_id)
         mask = torch.zeros((rows, width), dtype=torch.long)
-        response = torch.full((rows, longest), self.pad_id)
-        response_mask = torch.zeros((rows, longest))
+        response = torch.full((rows, asked), self.pad_id)
+        response_mask = torch.zeros((rows, asked))
+        predicted_at = torch.zeros((rows, asked), dtype=torch.long)
         for row, s in enumerate(sequences):
             n, m = len(s.prompt_ids), len(s.response_ids)
             ids[row, : n + m] = torch.tensor(s.prompt_ids + s.response_ids)
             mask[row, : n + m] = 1
             response[row, :m] = torch.tensor(s.response_ids)
             response_mask[row, :m] = 1.0
+            predicted_at[row, :m] = torch.arange(n - 1, n - 1 + m)
+            for column, (place, token) in enumerate(s.alternatives, start=longest):
+                response[row, column], response_mask[row, column] = token, 1.0
+                predicted_at[row, column] = n - 1 + place
         return PackedBatch(
             input_ids_BS=ids.to(device),
             attention_mask_BS=mask.to(device),
             audio_ND=torch.cat([s.audio for s in sequences]),
             response_ids_BT=response.to(device),
             response_mask_BT=response_mask.to(device),
-            response_start_B=torch.tensor([len(s.prompt_ids) for s in sequences], device=device),
+            predicted_at_BT=predicted_at.to(device),
+            alternatives_from=longest,
         )
 
     def positions(self, mask_BS: Tensor) -> Tensor:
@@ -247,7 +260,12 @@ class Policy(nn.Module):
         return embeddings.masked_scatter(places, audio_ND.to(embeddings.dtype))
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """Log-probs and entropies of the response tokens, both float32 [B, T], 0 where padded."""
+        """Log-probs and entropies of the response tokens, and of what else might have stood in their
+        places, both float32 [B, T], 0 where padded.
+
+        Of a batch that asks for the ``likeliest`` K tokens: their ids and log-probs at each place
+        [B, T, K], without a gradient.
+        """
         with self.precision():
             return self._forward(batch)
 
@@ -258,12 +276,16 @@ class Policy(nn.Module):
             attention_mask=batch.attention_mask_BS,
             use_cache=False,
         ).last_hidden_state
-        steps = torch.arange(batch.response_ids_BT.shape[1], device=hidden_BSD.device)
-        # Token t of the response is predicted at the position before it.
-        at_BT = (batch.response_start_B[:, None] - 1 + steps).clamp(max=hidden_BSD.shape[1] - 1)
+        at_BT1, width = batch.predicted_at_BT[..., None], hidden_BSD.shape[-1]
         spoken = batch.response_mask_BT.bool()
-        picked = hidden_BSD.gather(1, at_BT[..., None].expand(-1, -1, hidden_BSD.shape[-1]))[spoken]
+        picked = hidden_BSD.gather(1, at_BT1.expand(-1, -1, width))[spoken]
         logp_NV = inner.lm_head(picked).float().log_softmax(-1)
+        if batch.likeliest:
+            top_NK, ids_NK = logp_NV.detach().topk(batch.likeliest)
+            ids_BTK = ids_NK.new_zeros((*spoken.shape, batch.likeliest))
+            top_BTK = top_NK.new_zeros((*spoken.shape, batch.likeliest))
+            ids_BTK[spoken], top_BTK[spoken] = ids_NK, top_NK
+            return ids_BTK, top_BTK
         chosen = logp_NV.gather(-1, batch.response_ids_BT[spoken][:, None])[:, 0]
         entropy = -(logp_NV.exp() * logp_NV).sum(-1)
         blank = torch.zeros_like(batch.response_mask_BT)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.objectives.cispo import cispo_token_loss
+from cogaudio_rl.objectives.dpo import dpo_token_loss
 from cogaudio_rl.objectives.grpo import grpo_token_loss
 from cogaudio_rl.objectives.gspo import gspo_token_loss
 from cogaudio_rl.objectives.inputs import importance_ratio, sequence_ratio
@@ -36,11 +37,13 @@ class Objective:
     """A policy objective by its name in a recipe: a loss per token, its mean, its advantages."""
 
     token_loss: TokenLoss
-    mean: Literal["sequence", "token", "constant_length"]
+    mean: Literal["sequence", "token", "constant_length", "pair"]
     divide_by_std: bool = True
     """Whether a group's advantages are divided by its standard deviation."""
     over_sequences: bool = False
     """Whether there is one ratio for a sequence, and not one for each of its tokens."""
+    pairs: bool = False
+    """Whether samples come two by two, chosen and rejected."""
 
     def loss_per_token(
         self,
@@ -59,8 +62,11 @@ class Objective:
     ) -> Tensor:
         """``min(pi_old / pi_sampler, cap)``, ``[B, T]``: what the gap between the engines is worth.
 
-        Truncated importance sampling; by tokens, or by whole sequences where the ratio is.
+        Truncated importance sampling; by tokens, or by whole sequences where the ratio is. 1 for pairs:
+        whoever said them, their loss is what it is.
         """
+        if self.pairs:
+            return torch.ones_like(old_BT)
         if self.over_sequences:
             ratio_BT = sequence_ratio(old_BT, sampler_BT, mask_BT).expand_as(old_BT)
         else:
@@ -71,6 +77,10 @@ class Objective:
         """One number; parts of a minibatch add up to the number of the whole."""
         if self.mean == "token":
             return token_mean(loss_BT, mask_BT, global_tokens=totals.tokens)
+        if self.mean == "pair":  # summed over tokens
+            return constant_length_mean(
+                loss_BT, mask_BT, length=1, global_sequences=max(1, totals.sequences // 2)
+            )
         if self.mean == "sequence":
             return sequence_mean(loss_BT, mask_BT, global_sequences=totals.sequences)
         return constant_length_mean(
@@ -85,6 +95,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "gspo": Objective(token_loss=gspo_token_loss, mean="sequence", over_sequences=True),
     "dapo": Objective(token_loss=grpo_token_loss, mean="token"),
     "cispo": Objective(token_loss=cispo_token_loss, mean="token"),
+    "dpo": Objective(token_loss=dpo_token_loss, mean="pair", pairs=True),
 }
 """The reinforcement-learning objectives a recipe can name."""
 
@@ -131,6 +142,7 @@ __all__ = [
     "TokenLoss",
     "Totals",
     "cispo_token_loss",
+    "dpo_token_loss",
     "get_objective",
     "gradient_weight",
     "grpo_token_loss",

@@ -8,7 +8,13 @@ from importlib import resources
 
 from cogaudio_rl.types import Route
 
-_FILES = {Route.EXPLICIT: "prompt_a.md", Route.DIRECT: "prompt_b.md"}
+FILES = {
+    Route.EXPLICIT: "prompt_a.md",
+    Route.DIRECT: "prompt_b.md",
+    Route.AMBIGUITY: "prompt_ambiguity.md",
+    Route.ATTRIBUTION: "prompt_attribution.md",
+    Route.SPOKEN: "prompt_spoken.md",
+}
 
 
 @cache
@@ -18,8 +24,8 @@ def load(name: str) -> str:
 
 
 def for_route(route: Route) -> str:
-    """Prompt A for the explicit route, prompt B for the direct one."""
-    return load(_FILES[route])
+    """Prompt A for the explicit route, prompt B for the direct one, and those of the others."""
+    return load(FILES[route])
 
 
 def digest(name: str) -> str:

@@ -91,6 +91,8 @@ def _over(value: float, limit: float | None, what: str, name: str) -> str:
 
 
 def _reply(prompt: Prompt, rollout: Rollout) -> str | None:
+    if prompt.route is Route.AMBIGUITY:
+        return None
     answer = read_answer(prompt, rollout)
     if isinstance(answer, ParseFailure | Unscored):
         return None

@@ -40,7 +40,7 @@ def clip_of(utterance: Utterance) -> Clip:
     """Raises DataError for a sound that is missing, unreadable, empty or not there at all."""
     if utterance.audio is None:
         raise DataError(f"utterance {utterance.id!r} has no sound for a judge that hears")
-    return _clip_at(utterance.audio.path)
+    return clip_at(utterance.audio.path)
 
 
 def silence(seconds: float = 1.0) -> Clip:
@@ -49,7 +49,8 @@ def silence(seconds: float = 1.0) -> Clip:
 
 
 @lru_cache(maxsize=CACHED_CLIPS)
-def _clip_at(path: str) -> Clip:
+def clip_at(path: str) -> Clip:
+    """Raises DataError for a file that is missing, unreadable or empty."""
     return _clip(read_audio(path)[0])
 
 

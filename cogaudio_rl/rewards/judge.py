@@ -50,6 +50,8 @@ def make_judge(
         return EmbeddedJudge(weights)
     if config.kind == "llm":
         return LlmJudge(config, weights, ChatEndpoint(config))
+    if config.kind == "votes":
+        raise ConfigError("kind=votes is no judge of its own: it lives beside the policy's sampler")
     if config.kind == "vllm":
         if open_engine is None:
             raise ConfigError(

@@ -20,9 +20,10 @@ from cogaudio_rl.models.learner import PolicyLearner
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.ports import Ports, RolloutPorts
 from cogaudio_rl.rewards.judge import make_judge
+from cogaudio_rl.rewards.votes import VotesJudge
 from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.sft import run_sft
-from cogaudio_rl.types import Adapter, Group, Sample, Update, Utterance
+from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Sample, Update, Utterance
 
 _PACKAGES = ("torch", "transformers", "peft", "numpy")
 
@@ -76,9 +77,12 @@ class LocalBackend:
         """See :class:`cogaudio_rl.stages.backend.Backend`."""
         config = self._config
         if self._rollout_ports is None:
+            sampler = LocalSampler(Policy.load(config.model), config.model)
             self._rollout_ports = RolloutPorts(
-                sampler=LocalSampler(Policy.load(config.model), config.model),
-                judge=make_judge(config.judge, config.rl.reward),
+                sampler=sampler,
+                judge=VotesJudge(sampler, config.rl.votes_reward)
+                if config.judge.kind == "votes"
+                else make_judge(config.judge, config.rl.reward),
             )
         return self._rollout_ports
 
@@ -116,6 +120,9 @@ class LocalLearner:
 
     async def logprobs(self, groups_P: Sequence[Group]) -> list[list[tuple[float, ...]]]:
         return self._learner.logprobs(groups_P)
+
+    async def references(self, prompts_P: Sequence[Prompt]) -> list[Rollout]:
+        return self._learner.references(prompts_P)
 
     async def save(self, folder: Path) -> None:
         self._learner.save(folder)

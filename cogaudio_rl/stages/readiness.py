@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cogaudio_rl import eips
+from cogaudio_rl import ambiguity, eips
 from cogaudio_rl.config import ReadinessConfig
 from cogaudio_rl.objectives.advantage import is_zero_spread
 from cogaudio_rl.types import Group, Route, Score, Unscored
 
-_BEST_EMPATHY = 0.99
+_BEST: Mapping[str, float] = {"empathy": 0.99, "match": 0.75}
+"""Where a term's top quarter begins: empathy has four steps, the match of votes has none."""
+_PARSERS: Mapping[Route, Callable[[str], object]] = {
+    Route.EXPLICIT: eips.parse,
+    Route.DIRECT: eips.parse_direct,
+    Route.AMBIGUITY: ambiguity.parse,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +36,7 @@ class Readiness:
     def line(self) -> str:
         """One line for the terminal."""
         facts = (
-            f"parses {self.parse_share:.2f}, deepest replies {self.best_share:.2f}, "
+            f"parses {self.parse_share:.2f}, best answers {self.best_share:.2f}, "
             f"reward spread {self.spread:.3f}, zero-spread groups {self.zero_spread_share:.2f}"
         )
         return (
@@ -47,20 +53,23 @@ def measure_readiness(
 ) -> Readiness:
     """Judge a batch sampled at temperature 1 against the recipe's thresholds."""
     parses = [
-        not isinstance(
-            eips.parse(r.text) if g.prompt.route is Route.EXPLICIT else eips.parse_direct(r.text),
-            eips.ParseFailure,
-        )
+        not isinstance(_PARSERS[g.prompt.route](r.text), eips.ParseFailure | ambiguity.ChainFailure)
         for g in groups
         for r in g.rollouts
     ]
     scored = [[s for s in row if isinstance(s, Score)] for row in scores]
-    empathy = [s.terms["empathy"] for row in scored for s in row if "empathy" in s.terms]
+    best = [
+        s.terms[term] >= least
+        for row in scored
+        for s in row
+        for term, least in _BEST.items()
+        if term in s.terms
+    ]
     rewards = [[s.reward for s in row] for row in scored if len(row) > 1]
     flat = [is_zero_spread(row) for row in rewards]
     spreads = [max(row) - min(row) for row in rewards]
     parse_share = _mean(parses)
-    best_share = _mean([e >= _BEST_EMPATHY for e in empathy])
+    best_share = _mean(best)
     zero_share = _mean(flat) if flat else 1.0
     problems: list[str] = []
     if parse_share < config.min_parse_share:
@@ -70,7 +79,7 @@ def measure_readiness(
         )
     if best_share < config.min_best_share:
         problems.append(
-            f"only {best_share:.2f} reach the deepest reply "
+            f"only {best_share:.2f} reach the top of the reward "
             f"(rl.readiness.min_best_share={config.min_best_share}): there is nothing to prefer yet"
         )
     if zero_share > config.max_zero_spread:

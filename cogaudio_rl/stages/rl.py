@@ -33,8 +33,9 @@ from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.stages.opinion import Opinion, beside, no_opinion
 from cogaudio_rl.stages.publish import Published, publish
 from cogaudio_rl.stages.readiness import Readiness, measure_readiness
-from cogaudio_rl.stages.routes import RouteMix, route_prompts
-from cogaudio_rl.types import Group, Prompt, Route, Sample, Score, Unscored
+from cogaudio_rl.stages.references import PAIR_REASONS, to_pairs, with_references
+from cogaudio_rl.stages.routes import RouteMix, alternated
+from cogaudio_rl.types import Group, Prompt, Route, Sample, Score, StopReason, Unscored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +199,11 @@ async def learn(
 ) -> Published:
     """Train on a batch, publish, log, save; returns what the sampler now answers with."""
     step, timer = batch.step, Timer()
-    samples, dropped = to_samples(batch.groups_P, batch.scores_PG, config, newest=published.version)
-    metrics = reward_metrics(batch.groups_P, batch.scores_PG) | dropped
+    groups_P, scores_PG = batch.groups_P, batch.scores_PG
+    if config.asks_for_references:
+        groups_P, scores_PG = await with_references(ports, groups_P, scores_PG)
+    samples, dropped = to_samples(groups_P, scores_PG, config, newest=published.version)
+    metrics = reward_metrics(groups_P, scores_PG) | dropped
     metrics |= staleness(samples, published.version) | await ports.judge.spent()
     metrics |= alarm_metrics(batch.groups_P, batch.scores_PG)
     mix.observe(metrics)
@@ -216,7 +220,7 @@ async def learn(
     hooks.trained(step, list(dict.fromkeys(s.prompt.id for s in samples)))
     hooks.log(step, metrics | dict(batch.seconds) | timer.seconds)
     if step % config.log_rollouts_every == 0 or step in (1, config.steps):
-        hooks.rollouts(step, batch.groups_P, batch.scores_PG)
+        hooks.rollouts(step, groups_P, scores_PG)
     if step % config.save_every == 0 or step == config.steps:
         folder = hooks.checkpoint_folder(step)
         await ports.learner.save(folder)
@@ -231,7 +235,7 @@ async def _readiness(
 ) -> Readiness:
     """Sample prompts of the first steps ahead of training, without moving the stream."""
     utterances = stream.peek(config.readiness.prompts)
-    prompts_P = route_prompts(utterances, "alternate")
+    prompts_P = alternated(utterances, config.routes)
     groups_P = await ports.sampler.sample(
         prompts_P, n=config.group_size, temperature=1.0, seed=seed_for(seed, "readiness")
     )
@@ -245,9 +249,10 @@ def to_samples(
 
     Dropped: ``unscored`` rollouts, groups of ``zero_spread`` (or left with one score), ``stale``
     rollouts more than ``config.max_staleness`` versions behind ``newest`` (None: whatever their
-    version), and ``empty`` ones.
+    version), and ``empty`` ones. Objective dpo takes a pair of each group, see
+    :func:`~cogaudio_rl.stages.references.to_pairs`.
     """
-    divide_by_std = get_objective(config.objective.name).divide_by_std
+    objective = get_objective(config.objective.name)
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()
     for group, scores in zip(groups_P, scores_PG, strict=True):
@@ -262,12 +267,17 @@ def to_samples(
             elif not rollout.token_ids:
                 dropped["empty"] += 1
             else:
-                kept.append((rollout, score.reward))
+                kept.append((rollout, score))
+        if objective.pairs:
+            pair, unfit = to_pairs(group, kept, config)
+            samples += pair
+            dropped += unfit
+            continue
         advantages = None
         if len(kept) > 1:
             advantages = group_advantages(
-                [reward for _, reward in kept],
-                divide_by_std=divide_by_std,
+                [score.reward for _, score in kept],
+                divide_by_std=objective.divide_by_std,
                 tolerance=config.zero_spread_tolerance,
             )
         if advantages is None:
@@ -278,7 +288,12 @@ def to_samples(
             Sample(prompt=group.prompt, rollout=rollout, advantage=scale * advantage)
             for (rollout, _), advantage in zip(kept, advantages, strict=True)
         ]
-    reasons = ("unscored", "stale", "empty", "zero_spread")
+    reasons = (
+        "unscored",
+        "stale",
+        "empty",
+        *(PAIR_REASONS if objective.pairs else ("zero_spread",)),
+    )
     return samples, {f"drop/{reason}": float(dropped[reason]) for reason in reasons}
 
 
@@ -297,23 +312,30 @@ def staleness(samples: Sequence[Sample], newest: int) -> dict[str, float]:
 
 
 def reward_metrics(groups_P: Sequence[Group], scores_PG: Scores) -> dict[str, float]:
-    """Mean reward and terms of each route, and the length of what was said."""
+    """Mean reward and terms of each route, the length of what was said, and apart from all of it the
+    reward of what was written (``reward/<route>/reference``). ``rollout/tokens`` is the sum of all."""
     sums: defaultdict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
     for group, scores in zip(groups_P, scores_PG, strict=True):
         route = group.prompt.route
         for rollout, score in zip(group.rollouts, scores, strict=True):
-            values = {f"rollout/{route}/tokens": float(len(rollout.token_ids))}
-            if isinstance(score, Score):
+            said = rollout.stop is not StopReason.WRITTEN
+            values = {f"rollout/{route}/tokens": float(len(rollout.token_ids))} if said else {}
+            if isinstance(score, Score) and said:
                 values[f"reward/{route}/mean"] = score.reward
                 values |= {f"reward/{route}/{term}": v for term, v in score.terms.items()}
+            elif isinstance(score, Score):
+                values[f"reward/{route}/reference"] = score.reward
             for key, value in values.items():
                 sums[key] += value
                 counts[key] += 1
-    total = sum(len(g.rollouts) for g in groups_P)
+    lengths = [
+        len(r.token_ids) for g in groups_P for r in g.rollouts if r.stop is not StopReason.WRITTEN
+    ]
     explicit = sum(g.prompt.route is Route.EXPLICIT for g in groups_P)
     return {k: sums[k] / counts[k] for k in sorted(sums)} | {
-        "rollout/count": float(total),
+        "rollout/count": float(len(lengths)),
+        "rollout/tokens": float(sum(lengths)),
         "rollout/explicit_share": explicit / max(1, len(groups_P)),
     }
 

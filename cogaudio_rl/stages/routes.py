@@ -18,7 +18,7 @@ from typing import Any
 
 from cogaudio_rl.config import RewardConfig, RlConfig
 from cogaudio_rl.seeding import rng_for
-from cogaudio_rl.types import Prompt, Route, Utterance
+from cogaudio_rl.types import REPLY_ROUTES, Prompt, Route, Utterance
 
 _MEMORY = 0.8
 """Weight of the past in the moving mean of rewards: about five steps."""
@@ -38,29 +38,29 @@ class RouteMix:
         if self._mix != "adaptive":
             return route_prompts(utterances, self._mix)
         asked: dict[Route, set[int]] = {}
-        for route in Route:
+        for route in REPLY_ROUTES:
             count = max(1, round(len(utterances) * min(1.0, 2 * self.need(route))))
             order = rng_for(self._seed, "route", route, step).permutation(len(utterances))
             asked[route] = set(order[:count].tolist())
         return [
             Prompt(utterance=u, route=route)
             for i, u in enumerate(utterances)
-            for route in Route
+            for route in REPLY_ROUTES
             if i in asked[route]
         ]
 
     def need(self, route: Route) -> float:
         """How far this route lags, as a share of both lags; 1/2 until both have been seen."""
-        if len(self._reward) < len(Route):
+        if len(self._reward) < len(REPLY_ROUTES):
             return 0.5
-        lags = {r: _lag(self._reward[r], self._largest[r]) for r in Route}
+        lags = {r: _lag(self._reward[r], self._largest[r]) for r in REPLY_ROUTES}
         total = sum(lags.values())
         need = lags[route] / total if total > 0 else 0.5
         return min(1 - _LEAST, max(_LEAST, need))
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         """Take in a step's mean rewards."""
-        for route in Route:
+        for route in REPLY_ROUTES:
             value = metrics.get(f"reward/{route}/mean")
             if value is not None:
                 before = self._reward.get(route, value)
@@ -85,9 +85,13 @@ def route_prompts(utterances: Sequence[Utterance], mix: str) -> list[Prompt]:
     if mix in tuple(Route):
         return [Prompt(utterance=u, route=Route(mix)) for u in utterances]
     if mix == "alternate":
-        routes = tuple(Route)
-        return [Prompt(utterance=u, route=routes[i % 2]) for i, u in enumerate(utterances)]
-    return [Prompt(utterance=u, route=route) for u in utterances for route in Route]
+        return alternated(utterances, REPLY_ROUTES)
+    return [Prompt(utterance=u, route=route) for u in utterances for route in REPLY_ROUTES]
+
+
+def alternated(utterances: Sequence[Utterance], routes: Sequence[Route]) -> list[Prompt]:
+    """Each utterance through one of the routes, which take turns."""
+    return [Prompt(utterance=u, route=routes[i % len(routes)]) for i, u in enumerate(utterances)]
 
 
 def largest_rewards(weights: RewardConfig) -> dict[Route, float]:

@@ -35,8 +35,9 @@ from cogaudio_rl.stages.readiness import Readiness
 from cogaudio_rl.stages.rl import RlHooks, run_rl
 from cogaudio_rl.stages.rl_halves import rollouts_only, train_only
 from cogaudio_rl.stages.rl_pipelined import run_rl_pipelined
-from cogaudio_rl.stages.routes import RouteMix, route_prompts
+from cogaudio_rl.stages.routes import RouteMix
 from cogaudio_rl.types import Prompt, Utterance
+from cogaudio_rl.written import check_written
 
 
 class Stage3:
@@ -54,12 +55,17 @@ class Stage3:
         self._metrics, self._console = metrics, console
 
     def train(self, utterances: Sequence[Utterance], init: Path | None) -> None:
-        """From the adapter in ``init`` (None: stage II's), or from the run's last checkpoint."""
+        """From the adapter in ``init`` (None: that of the SFT stage before), or from the run's last
+        checkpoint."""
         config = self._config
+        if config.rl.asks_for_references:
+            check_written(utterances, config.rl.routes)
         self._console.stage(
-            "stage III: DR-SAPO on both routes: prefer replies that meet the need behind the voice"
+            f"RL ({config.rl.objective.name}) on the ambiguity route: come nearer to listeners' votes"
+            if config.rl.route_mix == "ambiguity"
+            else "stage III: DR-SAPO on both routes: prefer replies that meet the need behind the voice"
         )
-        canaries = tuple(route_prompts([utterances[0]], "both"))
+        canaries = tuple(Prompt(utterance=utterances[0], route=r) for r in config.rl.routes)
         checkpoints = self._run.rl_checkpoints(keep=config.rl.keep_checkpoints)
         with self._hooks(config.rl.steps) as hooks:
             asyncio.run(self._begin(utterances, init, canaries, checkpoints, hooks))
@@ -68,7 +74,7 @@ class Stage3:
         """Roll out and judge, and keep all of it."""
         config = self._config
         self._console.stage("stage III without training: rollouts and their rewards alone")
-        adapter = load_adapter(init or self._run.checkpoint("stage2"))
+        adapter = load_adapter(init or self._run.checkpoint(config.rl.start))
         self._metrics.forget_after("rollouts_only", 0)
         with self._hooks(config.rl.steps, "rollouts_only") as hooks:
             asyncio.run(
@@ -95,7 +101,7 @@ class Stage3:
             asyncio.run(
                 train_only(
                     self._backend.learner(),
-                    init or self._run.checkpoint("stage2"),
+                    init or self._run.checkpoint(self._config.rl.start),
                     files,
                     utterances,
                     self._config.rl,
@@ -164,6 +170,8 @@ class Stage3:
     async def _try_canaries(self, judge: Judge, utterances: Sequence[Utterance]) -> None:
         """Put what no judge may like before this one, unless this run has done so."""
         config, path = self._config, self._run.path / CANARIES
+        if config.judge.kind == "votes":
+            return  # it has no opinion that could be won
         digest = judge_digest(config.judge)
         if (before := RunCanaries.read(path)) is not None and before.digest == digest:
             return
@@ -218,7 +226,7 @@ class Stage3:
             self._run.forget_trained_after(start - 1)
             try:
                 if newest is None:
-                    await ports.learner.begin(init or self._run.checkpoint("stage2"))
+                    await ports.learner.begin(init or self._run.checkpoint(config.rl.start))
                 else:
                     await ports.learner.load(newest.path)
                 await loop(

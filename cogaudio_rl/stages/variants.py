@@ -24,7 +24,7 @@ class Variant(Strict):
 
     about: str
     """For whoever reads the table."""
-    start: Literal["stage2", "stage1", "scratch"] = "stage2"
+    start: Literal["stage2", "stage1", "votes", "chain", "scratch"] = "stage2"
     """The adapter that RL begins with; ``scratch``: all stages are run again, as for other data."""
     set: tuple[str, ...] = ()
     """Settings of the recipe, as on the command line: ``rl.reward.emotion=0``."""

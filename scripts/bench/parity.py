@@ -15,7 +15,7 @@ from cogaudio_rl.config import Config
 from cogaudio_rl.models.engine import LocalEngine
 from cogaudio_rl.models.learner import PolicyLearner
 from cogaudio_rl.models.policy import Policy
-from cogaudio_rl.types import Adapter, Prompt, Rollout, Route, Sample, StopReason
+from cogaudio_rl.types import REPLY_ROUTES, Adapter, Prompt, Rollout, Sample, StopReason
 
 
 class _Watching(LocalEngine):
@@ -78,7 +78,7 @@ def _samples(policy: Policy, theirs: dict[str, Any], old_BT: torch.Tensor) -> li
     prompts = {
         prompt.id: prompt
         for u in make_utterances(64)
-        for prompt in (Prompt(utterance=u, route=r) for r in Route)
+        for prompt in (Prompt(utterance=u, route=r) for r in REPLY_ROUTES)
     }
     samples: list[Sample] = []
     for row, name in enumerate(theirs["prompts"]):

@@ -36,7 +36,7 @@ from world import (
 )
 
 from cogaudio_rl.models.policy import LORA_TARGETS
-from cogaudio_rl.types import Route
+from cogaudio_rl.types import REPLY_ROUTES
 
 
 def main(world: Path, threads: int) -> None:
@@ -50,7 +50,7 @@ def main(world: Path, threads: int) -> None:
             [
                 {"prompt": chat_messages(u, route), "id": f"{u.id}/{route}"}
                 for u in make_utterances(64)
-                for route in Route
+                for route in REPLY_ROUTES
             ]
         ),
         peft_config=LoraConfig(

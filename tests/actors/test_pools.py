@@ -16,9 +16,11 @@ from actors.pools import GENERATE, SamplerPool, deal
 from cogaudio_rl.config import ClusterConfig
 from cogaudio_rl.errors import ConfigError, DataError, WaitTimeout, WorkerDied
 from cogaudio_rl.types import (
+    REPLY_ROUTES,
     Adapter,
     AudioRef,
     Group,
+    Prefix,
     Prompt,
     Rollout,
     Route,
@@ -36,7 +38,7 @@ def make_prompt(name: str, route: Route) -> Prompt:
     return Prompt(utterance=utterance, route=route)
 
 
-PROMPTS = [make_prompt(f"u{i}", route) for i in range(5) for route in Route]
+PROMPTS = [make_prompt(f"u{i}", route) for i in range(5) for route in REPLY_ROUTES]
 
 
 SLOWLY, DEADLY = 1, 2
@@ -75,6 +77,13 @@ class EchoWorker:
             raise DataError("no options for 'u0'")
         return [f"{prefix}{p.id}" for p in prompts]
 
+    def weigh(
+        self, prompts: Sequence[Prompt], prefixes: Sequence[Prefix], options: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        return [
+            (float(len(p.id)), float(len(x.text))) for p, x in zip(prompts, prefixes, strict=True)
+        ]
+
     def publish(self, adapter: Adapter | None) -> None:
         self._version = 0 if adapter is None else adapter.version
 
@@ -98,7 +107,10 @@ def test_every_prompt_is_dealt_once_evenly_and_each_route_evenly(hands: int) -> 
     assert sorted(i for hand in dealt for i in hand) == list(range(len(PROMPTS)))
     for counts in (
         [len(hand) for hand in dealt],
-        *([sum(PROMPTS[i].route is route for i in hand) for hand in dealt] for route in Route),
+        *(
+            [sum(PROMPTS[i].route is route for i in hand) for hand in dealt]
+            for route in REPLY_ROUTES
+        ),
     ):
         assert max(counts) - min(counts) <= 1
 
@@ -135,6 +147,9 @@ async def test_pool_of_real_actors(spawn: Any) -> None:
     assert {g.rollouts[0].policy_version for g in groups} == {4}
     assert {g.rollouts[0].token_ids[0] for g in groups} == {3, 4}
     assert await pool.choose(PROMPTS[:1], prefix="x ", options=[" a"]) == ["x u0/explicit"]
+    begun = [Prefix(text="x" * i) for i in range(len(PROMPTS))]
+    weights = await pool.weigh(PROMPTS, begun, [" a", " b"])
+    assert weights == [(len(p.id), len(x.text)) for p, x in zip(PROMPTS, begun, strict=True)]
     assert await pool.sample([], n=1, temperature=1.0, seed=0) == []
     assert pool.replaced == 0
 

@@ -31,8 +31,13 @@ def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     halved = {name: tensor.half() for name, tensor in stored.items()}
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
     config = make_config(folder)
-    cluster = ClusterConfig(threads_per_rollout=1, max_num_seqs=16, max_model_len=256)
-    limits: dict[str, int | None] = {"max_new_tokens_explicit": 24, "max_new_tokens_direct": 12}
+    cluster = ClusterConfig(threads_per_rollout=1, max_num_seqs=16, max_model_len=512)
+    limits: dict[str, int | None] = {
+        "max_new_tokens_explicit": 24,
+        "max_new_tokens_direct": 12,
+        "max_new_tokens_attribution": 24,
+        "max_new_tokens_spoken": 12,
+    }
     if request.param == "whole":
         limits["lora"] = None
     model = config.model.model_copy(update=limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,9 +18,10 @@ from clusters.runtime_env import rollout_env
 from cogaudio_rl.config import ClusterConfig, Config, ModelConfig
 from cogaudio_rl.eips import EMOTION_PREFIX
 from cogaudio_rl.errors import InputError, PublishError
+from cogaudio_rl.models.generate import LocalSampler
 from cogaudio_rl.models.policy import Policy
 from cogaudio_rl.ports import PROBE_TOKENS
-from cogaudio_rl.types import LIME_EMOTIONS, Adapter, Group, Prompt, Route, StopReason
+from cogaudio_rl.types import LIME_EMOTIONS, Adapter, Group, Prefix, Prompt, Route, StopReason, Turn
 
 # vLLM's own imports warn about torch's.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
@@ -33,8 +35,17 @@ NUM_SAMPLES = (8_000, 12_345, 16_001, 24_000, 40_000, 63_999)
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = make_backbone(tmp_path_factory.mktemp("backbone"))
     return Config(
-        model=ModelConfig(path=str(folder), max_new_tokens_explicit=24, max_new_tokens_direct=12),
-        cluster=ClusterConfig(threads_per_rollout=1, max_num_seqs=16, max_model_len=256),
+        model=ModelConfig(
+            path=str(folder),
+            max_new_tokens_explicit=24,
+            max_new_tokens_direct=12,
+            max_new_tokens_ambiguity=16,
+            max_new_tokens_attribution=16,
+            max_new_tokens_spoken=16,
+        ),
+        cluster=ClusterConfig(
+            threads_per_rollout=1, max_num_seqs=16, max_model_len=512, max_clips=3
+        ),
     )
 
 
@@ -108,6 +119,43 @@ def test_logprobs_are_the_learner_s_before_and_after_each_publish(
         if adapter is not stale:
             assert gap(policy, stale, groups) > 10 * TOLERANCE, "the publish changed nothing"
         stale = adapter
+
+
+@pytest.fixture(scope="module")
+def dialogues(prompts: list[Prompt]) -> list[Prompt]:
+    """One, two and three clips; the same clips in another order; a question behind them."""
+    spoken = list(dict.fromkeys(p.utterance for p in prompts))
+    first, second = (
+        Turn(utterance=u, reply=r) for u, r in zip(spoken[:2], ("I see.", "And then?"), strict=True)
+    )
+    asked = Prompt(utterance=spoken[2], route=Route.DIRECT)
+    return [
+        asked,
+        replace(asked, history=(first,)),
+        replace(asked, history=(first, second)),
+        replace(asked, history=(second, first)),
+        replace(asked, history=(first, second), question="Which one?\nA. up\nB. down"),
+    ]
+
+
+def test_logprobs_after_earlier_turns_are_the_learner_s(
+    worker: RolloutWorker, policy: Policy, dialogues: list[Prompt], adapters: list[Adapter]
+) -> None:
+    worker.publish(adapters[0])
+    groups = worker.sample(dialogues, n=3, temperature=1.0, seed=5)
+    assert [g.prompt for g in groups] == dialogues
+    assert gap(policy, adapters[0], groups) < TOLERANCE
+    # The order of the clips matters to both: what one says of it is far from the other's.
+    swapped = [replace(groups[3], prompt=dialogues[2])]
+    assert gap(policy, adapters[0], swapped) > 10 * TOLERANCE
+
+
+def test_more_clips_than_the_engine_was_opened_for_are_refused(
+    worker: RolloutWorker, dialogues: list[Prompt]
+) -> None:
+    long = replace(dialogues[2], history=dialogues[2].history * 2)
+    with pytest.raises(InputError, match=r"holds 5 clips, more than cluster.max_clips=3; raise it"):
+        worker.sample([long], n=1, temperature=0.0, seed=0)
 
 
 def test_logprobs_do_not_depend_on_the_sampling_temperature(
@@ -254,8 +302,7 @@ def test_a_probe_is_the_greedy_beginning(
 def test_every_rollout_ends_with_the_end_token_or_at_its_route_s_limit(
     worker: RolloutWorker, policy: Policy, prompts: list[Prompt], config: Config
 ) -> None:
-    limits = {Route.EXPLICIT: config.model.max_new_tokens_explicit}
-    limits[Route.DIRECT] = config.model.max_new_tokens_direct
+    limits = {route: config.model.max_new_tokens(route) for route in Route}
     groups = worker.sample(prompts, n=16, temperature=1.0, seed=1)
     assert [g.prompt for g in groups] == prompts
     seen = set()
@@ -337,14 +384,43 @@ def test_a_question_is_answered_as_the_learner_would(
         assert choice == list(firsts)[int(logprobs[:, 0].argmax())]
 
 
-def test_options_that_begin_alike_are_named(worker: RolloutWorker, prompts: list[Prompt]) -> None:
-    with pytest.raises(InputError, match="options ' happy' and ' happy again' begin with the same"):
+@pytest.mark.parametrize("names", [OPTIONS, (" sad talk", " sad Please", " happy")])
+def test_options_weigh_what_they_weigh_with_the_learner(
+    worker: RolloutWorker,
+    policy: Policy,
+    prompts: list[Prompt],
+    adapters: list[Adapter],
+    names: tuple[str, ...],
+) -> None:
+    worker.publish(adapters[0])
+    said = worker.sample(prompts, n=1, temperature=1.0, seed=3)
+    policy.load_adapter(adapters[0])
+    local = LocalSampler(policy, ModelConfig())
+    for prefixes in (
+        [Prefix(text=EMOTION_PREFIX)] * len(prompts),
+        # Behind the first half of what each said itself, in its own tokens.
+        [
+            Prefix(text=policy.decode(ids[: len(ids) // 2]), token_ids=ids)
+            for ids in (g.rollouts[0].token_ids for g in said)
+        ],
+    ):
+        theirs = worker.weigh(prompts, prefixes, names)
+        ours = asyncio.run(local.weigh(prompts, prefixes, names))
+        np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    chosen = worker.choose(prompts, prefix=EMOTION_PREFIX, options=names)
+    assert chosen == asyncio.run(local.choose(prompts, prefix=EMOTION_PREFIX, options=names))
+
+
+def test_an_option_that_begins_another_is_named(
+    worker: RolloutWorker, prompts: list[Prompt]
+) -> None:
+    with pytest.raises(InputError, match="' happy again' begins with the tokens of ' happy'"):
         worker.choose(prompts, prefix=EMOTION_PREFIX, options=(" happy", " sad", " happy again"))
 
 
 def test_a_clip_that_leaves_no_room_is_named(worker: RolloutWorker, tmp_path: Path) -> None:
-    long = make_utterance(tmp_path, "long", 16_000 * 12)
-    with pytest.raises(InputError, match=r"'long/direct'.*cluster\.max_model_len=256"):
+    long = make_utterance(tmp_path, "long", 16_000 * 24)
+    with pytest.raises(InputError, match=r"'long/direct'.*cluster\.max_model_len=512"):
         worker.sample([Prompt(utterance=long, route=Route.DIRECT)], n=1, temperature=1.0, seed=0)
 
 

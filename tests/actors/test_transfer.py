@@ -30,7 +30,13 @@ pytestmark = [
 def config(tmp_path: Path) -> Config:
     config = make_config(make_backbone(tmp_path / "tiny"), learning_rate=1e-4)
     model = config.model.model_copy(
-        update={"lora": None, "max_new_tokens_explicit": 24, "max_new_tokens_direct": 12}
+        update={
+            "lora": None,
+            "max_new_tokens_explicit": 24,
+            "max_new_tokens_direct": 12,
+            "max_new_tokens_attribution": 24,
+            "max_new_tokens_spoken": 12,
+        }
     )
     cluster = ClusterConfig(
         rollout_workers=2, learner_workers=2, zero_stage=3, threads_per_rollout=1,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from chat_server import Endpoint, Reply, completion
 from sounds import write_sine
 from tiny_world import make_utterances
 from typer.testing import CliRunner, Result
@@ -138,3 +139,41 @@ def test_a_manifest_is_packed_into_shards(tmp_path: Path) -> None:
     again = cogaudio("data", "shards", *given)
     assert again.exit_code == 2
     assert "not empty" in again.stderr
+
+
+def test_thoughts_are_asked_for_and_counted(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "in" / "train.jsonl", make_utterances(tmp_path / "audio", 2))
+    served = Endpoint()
+
+    def script(number: int) -> Reply:
+        asked = json.loads(served.requests[number]["messages"][1]["content"])
+        made_up = asked["emotion"] == "happy"
+        cause = "a pay rise" if made_up else asked["sentence"]
+        return completion(json.dumps({"cause": cause, "plan": "listen"}))
+
+    served.script = script
+    asked = ("data", "attribute", str(tmp_path / "in" / "train.jsonl"))
+    author = (f"author.base_url={served.url}", "author.model=m", "author.max_rejections=1")
+    try:
+        result = cogaudio(*asked, "-o", str(tmp_path / "out"), *author)
+        assert result.exit_code == 0, result.output
+        assert "1 set aside" in " ".join(result.output.split())
+        (kept,) = read_manifest(tmp_path / "out" / "train.jsonl")
+        assert kept.attribution is not None
+        refused = cogaudio(*asked, "-o", str(tmp_path / "in"), *author)
+        assert refused.exit_code == 2
+        assert "is the manifest's own folder" in " ".join(refused.stderr.split())
+    finally:
+        served.close()
+
+
+def test_the_mini_corpus_with_thoughts_is_made(tmp_path: Path) -> None:
+    few = ("data.train_utterances=14", "data.rl_utterances=7", "data.test_families=1")
+    result = cogaudio("data", "lime", "attributed", "-o", str(tmp_path / "made"), *few)
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.output.split())
+    assert "14 train, 7 rl and 7 test utterances" in told
+    assert "0 set aside" in told
+    again = cogaudio("data", "lime", "attributed", "-o", str(tmp_path / "made"), *few)
+    assert again.exit_code == 2
+    assert "is already there" in " ".join(again.stderr.split())

@@ -5,28 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_runs import a_run, an_adapter
 
 from clusters.contestants import model_of, recipes_behind, refuse_twins, run_of
-from cogaudio_rl.config import Config, dump_config, load_config
+from cogaudio_rl.config import Config
 from cogaudio_rl.errors import CheckpointError, ConfigError
-from cogaudio_rl.models.checkpoint import save_adapter
-from cogaudio_rl.types import Adapter
-
-
-def a_run(folder: Path, *overrides: str) -> Path:
-    """A run's folder with its recipe and a finished stage II."""
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(dump_config(load_config("quickstart", overrides)))
-    an_adapter(folder / "checkpoints" / "stage2")
-    return folder
-
-
-def an_adapter(folder: Path) -> Path:
-    config = Config()
-    save_adapter(
-        Adapter(version=0, tensors={}), folder, lora=config.model.lora, base=config.model.path
-    )
-    return folder
 
 
 def test_a_run_has_its_base_its_stages_and_its_finished_variants(tmp_path: Path):

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusters.layout import Bundle, Role, assign, layout, reserved, shortage, total
+from clusters.layout import (
+    Bundle,
+    Node,
+    Role,
+    assign,
+    layout,
+    matches,
+    reserved,
+    shortage,
+    total,
+)
 from cogaudio_rl.config import ClusterConfig, load_config
 from cogaudio_rl.errors import ConfigError
 
@@ -90,7 +100,7 @@ def test_tensor_parallel_needs_as_many_gpus() -> None:
 
 
 def test_shortage_is_silent_when_all_fits() -> None:
-    assert shortage(reserved(layout(LAPTOP)), [{"CPU": 8.0}]) == ""
+    assert shortage(reserved(layout(LAPTOP)), [Node(free={"CPU": 8.0})]) == ""
 
 
 @pytest.mark.parametrize(
@@ -103,13 +113,77 @@ def test_shortage_is_silent_when_all_fits() -> None:
     ],
 )
 def test_shortage_names_the_missing_resource(nodes: list[dict[str, float]], said: str) -> None:
-    assert said in shortage(reserved(layout(NODE)), nodes)
+    assert said in shortage(reserved(layout(NODE)), [Node(free=free) for free in nodes])
 
 
 def test_shortage_sees_that_a_bundle_fits_no_single_node() -> None:
     wide = ClusterConfig(tensor_parallel=4, gpus_per_rollout=4, gpus_per_node=8)
-    nodes = [{"CPU": 8.0, "GPU": 2.0}] * 2
+    nodes = [Node(free={"CPU": 8.0, "GPU": 2.0})] * 2
     assert "rollout 0 needs 4 GPU on one node" in shortage(reserved(layout(wide)), nodes)
+
+
+ROLES = {role: {"cogaudio-role": role} for role in ("learner", "rollout", "judge")}
+KINDS = LAPTOP.model_copy(update={"node_labels": ROLES, "nodes": 3})
+
+
+def kind(role: str, cpus: float) -> Node:
+    return Node(free={"CPU": cpus}, labels={"cogaudio-role": role})
+
+
+def test_a_bundle_knows_which_nodes_it_may_use() -> None:
+    assert [b.labels for b in reserved(layout(KINDS))] == [
+        ROLES["learner"],
+        ROLES["learner"],
+        ROLES["rollout"],
+        ROLES["judge"],
+    ]
+    assert layout(KINDS)[0].labels == {}
+
+
+def test_what_is_missing_is_looked_for_among_nodes_of_the_kind() -> None:
+    bundles, whole = reserved(layout(KINDS)), [kind(role, 1.0) for role in ROLES]
+    assert shortage(bundles, whole) == ""
+    said = shortage(bundles, [*whole[:2], kind("other", 1.0)])
+    assert said == "judge 0 wants a node with cogaudio-role=judge and none has it"
+    said = shortage(bundles, [kind("learner", 0.5), *whole[1:]])
+    assert said == "1 CPU are needed and 0.5 are free on 1 node(s) with cogaudio-role=learner"
+
+
+def test_a_stated_node_is_of_one_kind() -> None:
+    nodes = dict(zip(roles(layout(KINDS)), assign(layout(KINDS), KINDS), strict=True))
+    assert nodes == {"driver0": 0, "learner0": 0, "learner1": 0, "rollout0": 1, "judge0": 2}
+    small = KINDS.model_copy(update={"nodes": 2})
+    with pytest.raises(ConfigError, match="judge 0 finds none on a node with cogaudio-role=judge"):
+        assign(layout(small), small)
+
+
+@pytest.mark.parametrize(
+    ("asked", "labels", "found"),
+    [
+        ("a", {"k": "a"}, True),
+        ("a", {"k": "b"}, False),
+        ("a", {}, False),
+        ("!a", {"k": "b"}, True),
+        ("!a", {"k": "a"}, False),
+        ("!a", {}, True),
+        ("in(a, b)", {"k": "b"}, True),
+        ("in(a,b)", {"k": "c"}, False),
+        ("!in(a, b)", {"k": "c"}, True),
+        ("!in(a, b)", {"k": "b"}, False),
+    ],
+)
+def test_selectors_mean_what_they_mean_to_ray(
+    asked: str, labels: dict[str, str], found: bool
+) -> None:
+    assert matches({"k": asked}, labels) is found
+
+
+def test_a_selector_that_ray_would_not_read_is_a_wrong_recipe() -> None:
+    for asked in ("rollout: {cogaudio-role: in()}", "rollout: {'a b': c}", "driver: {a: b}"):
+        with pytest.raises(ConfigError, match=r"cluster\.node_labels"):
+            load_config("quickstart", [f"cluster.node_labels={{{asked}}}"])
+    one = load_config("quickstart", ["cluster.node_labels.rollout.cogaudio-role=rollout"])
+    assert one.cluster.node_labels == {"rollout": {"cogaudio-role": "rollout"}}
 
 
 @given(

@@ -11,6 +11,7 @@ from sounds import an_utterance, write_sine
 
 from cogaudio_rl.config import Config, DataConfig
 from cogaudio_rl.data.audio import probe_audio
+from cogaudio_rl.data.lime.mixtures import build_mixtures
 from cogaudio_rl.data.load import load_splits
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.data.mixture import Mixture
@@ -58,6 +59,26 @@ def test_lime_mini_is_made_in_the_run_folder_once(tmp_path: Path) -> None:
     assert load_splits(config, tmp_path, lambda *_: pytest.fail("made again")) == made
     elsewhere = a_run(**TINY, root=tmp_path / "data")
     assert load_splits(elsewhere, tmp_path / "other", quiet) == made
+
+
+def test_ambiguity_mini_is_made_in_the_run_folder_once(tmp_path: Path) -> None:
+    config, told = a_run(kind="ambiguity_mini", **TINY), []
+    made = load_splits(config, tmp_path, lambda done, total: told.append((done, total)))
+    assert (tmp_path / "data" / "README.md").is_file()
+    assert told[-1] == (21, 21)
+    assert all(u.votes and u.listeners and u.ambiguity for u in (*made.rl, *made.test))
+    assert load_splits(config, tmp_path, lambda *_: pytest.fail("made again")) == made
+    elsewhere = a_run(kind="ambiguity_mini", **TINY, root=tmp_path / "data")
+    assert load_splits(elsewhere, tmp_path / "other", quiet) == made
+
+
+def test_a_corpus_without_votes_is_no_ambiguity_mini(tmp_path: Path) -> None:
+    write(tmp_path, a_corpus(tmp_path))
+    config = a_run(kind="ambiguity_mini", root=tmp_path)
+    with pytest.raises(DataError, match=r"'u0': it has no votes \(3 such in all\)"):
+        load_splits(config, tmp_path, quiet)
+    with pytest.raises(DataError, match="holds something other than Ambiguity-mini"):
+        build_mixtures(tmp_path, utterances=7, rl_utterances=7, test_families=1, seed=0)
 
 
 def test_manifests_are_read(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import (
     INTENSITIES,
     KNOWN_EMOTIONS,
+    AmbiguityResponse,
     Annotation,
     AudioRef,
     EipsResponse,
@@ -36,6 +37,11 @@ def utterances(draw: st.DrawFn) -> Utterance:
         response=draw(st.text()),
     )
     annotation = Annotation(eips=eips, depth=draw(st.sampled_from((2, 3, 4))))
+    heard = draw(st.sampled_from((None, 1, 7)))
+    part = st.sampled_from(("words", "一 voice"))
+    chain = AmbiguityResponse(
+        words=draw(part), voice=draw(part), synthesis=draw(part), emotion=emotion
+    )
     count = draw(st.integers(1, 10**9))
     return Utterance(
         id=draw(words),
@@ -48,6 +54,9 @@ def utterances(draw: st.DrawFn) -> Utterance:
         language=draw(st.sampled_from(("en", "zh", "de"))),
         scenario=draw(st.text()),
         annotation=draw(st.sampled_from((None, annotation))),
+        votes=heard and {emotion: 0.75, "excited": 0.25},
+        listeners=heard,
+        ambiguity=heard and draw(st.sampled_from((None, chain))),
     )
 
 
@@ -100,6 +109,7 @@ def without(key: str) -> dict[str, Any]:
     return record
 
 
+PARTS = {"words": "w", "voice": "v", "synthesis": "s", "emotion": "sad"}
 CHAIN = dataclasses.asdict(an_utterance())["annotation"]
 
 BAD_LINES = {
@@ -123,6 +133,22 @@ BAD_LINES = {
     "blank": (a_record(transcript=" "), "field 'transcript' is empty"),
     "depth": (a_record(annotation={**CHAIN, "depth": 1}), "annotation.depth must be one of"),
     "other emotion": (a_record(emotion="sad"), "the annotation says 'happy' but the utterance is"),
+    "votes": (a_record(votes={"sad": 0.5}), "vote shares must sum to 1, got 0.5"),
+    "votes for what": (
+        a_record(votes={"joy": 1.0}),
+        "votes for unknown emotion 'joy'; known: angry",
+    ),
+    "no listener": (a_record(votes={"sad": 1.0}, listeners=0), "listeners must be >= 1"),
+    "listeners alone": (a_record(listeners=3), "3 listeners and no votes"),
+    "chain alone": (a_record(ambiguity=PARTS), "an ambiguity chain and no votes"),
+    "chain of lines": (
+        a_record(votes={"sad": 1.0}, ambiguity={**PARTS, "voice": "a\nb"}),
+        "the ambiguity chain cannot be read back",
+    ),
+    "chain of the few": (
+        a_record(votes={"sad": 0.4, "angry": 0.6}, ambiguity=PARTS),
+        "the ambiguity chain says 'sad', which has 0.40 of the votes; others have more",
+    ),
     "twice": (a_record(id="first"), "id 'first' comes twice"),
     "list": ([1], "not a JSON object but list"),
 }

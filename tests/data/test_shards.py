@@ -23,7 +23,7 @@ from cogaudio_rl.data.shards import ROWS_READ_TOGETHER, ShardSource, iter_shards
 from cogaudio_rl.data.sources import ManifestSource
 from cogaudio_rl.data.windows import Weighted
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.types import Utterance
+from cogaudio_rl.types import AmbiguityResponse, Utterance
 
 
 def a_corpus(folder: Path, count: int = 3) -> list[Utterance]:
@@ -36,7 +36,9 @@ def varied(folder: Path) -> list[Utterance]:
     """One utterance for each thing that may be there or not."""
     heard, words, bare = a_corpus(folder)
     slow, _ = probe_audio(write_sine(folder / "slow.wav", rate_hz=8_000, channels=2))
-    extras: dict[str, Any] = {"votes": {"happy": 0.75, "sad": 0.25}}
+    chain = AmbiguityResponse(words="w", voice="v", synthesis="s", emotion="happy")
+    votes = {"happy": 0.75, "sad": 0.25}
+    extras: dict[str, Any] = {"votes": votes, "listeners": 8, "ambiguity": chain}
     return [
         dataclasses.replace(heard, transcript="你好，「世界」\n", scenario="a\u2028b", **extras),
         dataclasses.replace(words, audio=None),

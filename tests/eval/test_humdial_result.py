@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cogaudio_rl.eval.humdial_judge import is_in
-from cogaudio_rl.eval.humdial_result import challenge_score, on_the_scale
+from cogaudio_rl.eval.humdial_result import challenge_score
 from cogaudio_rl.eval.metrics import weighted_means
 
 
@@ -17,7 +17,6 @@ def test_the_final_by_hand() -> None:
     assert challenge_score(t1=1, t2=1, d1=1, d2=1, d3=1) == pytest.approx(1)
     assert challenge_score(t1=4.98, t2=4.87, d1=4, d2=3, d3=2) == pytest.approx(3.62)
     assert challenge_score(t1=5, t2=None, d1=5, d2=5, d3=5) is None
-    assert [on_the_scale(share) for share in (0, 0.5, 1)] == [1, 3, 5]
 
 
 def test_independent_sets_are_resampled_independently() -> None:

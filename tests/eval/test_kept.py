@@ -22,7 +22,17 @@ from sounds import an_utterance, write_sine
 from cogaudio_rl.config import LoraConfig, ModelConfig
 from cogaudio_rl.errors import CheckpointError, DataError, RunError
 from cogaudio_rl.eval.kept import FILE_NAME, KeptSampler, model_digest
-from cogaudio_rl.types import Adapter, Group, Prompt, Rollout, Route, StopReason, Utterance
+from cogaudio_rl.types import (
+    REPLY_ROUTES,
+    Adapter,
+    Group,
+    Prompt,
+    Rollout,
+    Route,
+    StopReason,
+    Turn,
+    Utterance,
+)
 
 HOW: dict[str, Any] = {"n": 1, "temperature": 1.0, "seed": 7}
 
@@ -39,7 +49,7 @@ def asked_of(utterance: Utterance, route: Route = Route.DIRECT) -> Prompt:
     return Prompt(utterance=utterance, route=route)
 
 
-PROMPTS = [asked_of(words_of(i), route) for i in range(3) for route in Route]
+PROMPTS = [asked_of(words_of(i), route) for i in range(3) for route in REPLY_ROUTES]
 
 
 async def sampled(
@@ -199,6 +209,28 @@ async def test_a_sound_is_known_by_what_is_in_it(tmp_path: Path) -> None:
     assert (await sampled(tmp_path, [asked_of(heard)]))[1] != []
     silent = replace(heard, audio=None)
     assert (await sampled(tmp_path, [asked_of(silent)]))[1] != []
+
+
+async def test_earlier_turns_are_part_of_the_question(tmp_path: Path) -> None:
+    first, second = (
+        an_utterance(f"t{i}", path=str(write_sine(tmp_path / f"{i}.wav", seconds=0.1 * (i + 1))))
+        for i in range(2)
+    )
+    alone = asked_of(words_of(0))
+    told = replace(alone, history=(Turn(utterance=first, reply="Oh."),))
+    prompts = [
+        alone,
+        told,
+        replace(alone, history=(Turn(utterance=first, reply="No."),)),
+        replace(alone, history=(Turn(utterance=second, reply="Oh."),)),
+        replace(alone, history=told.history * 2),
+    ]
+    groups, asked = await sampled(tmp_path, prompts)
+    assert asked == prompts
+    assert await sampled(tmp_path, prompts) == (groups, [])
+    # Known by what is in it, as a prompt's own sound is.
+    write_sine(tmp_path / "0.wav", seconds=0.3)
+    assert (await sampled(tmp_path, prompts))[1] == [prompts[i] for i in (1, 2, 4)]
 
 
 async def test_a_sound_that_is_not_there_is_named(tmp_path: Path) -> None:

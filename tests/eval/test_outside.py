@@ -29,7 +29,7 @@ from cogaudio_rl.eval.kept import KeptSampler
 from cogaudio_rl.eval.outside import EndpointSampler, baseline_digest, read_choice
 from cogaudio_rl.eval.run import evaluate
 from cogaudio_rl.ports import PROBE_TOKENS
-from cogaudio_rl.types import Adapter, AudioRef, Group, Prompt, Route, StopReason, Utterance
+from cogaudio_rl.types import Adapter, AudioRef, Group, Prompt, Route, StopReason, Turn, Utterance
 
 OPTIONS = [" sad", " happy", " angry"]
 HOW: dict[str, Any] = {"n": 1, "temperature": 1.0, "seed": 0}
@@ -104,6 +104,31 @@ async def until_it_fails(stream: AsyncIterator[tuple[int, Any]]) -> tuple[dict[i
 
 
 # -- what is asked ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hears", [True, False])
+async def test_earlier_turns_come_before_with_their_replies(
+    server: Endpoint, tmp_path: Path, hears: bool
+) -> None:
+    first, second, last = spoken(tmp_path, 3)
+    history = (Turn(utterance=first, reply="Oh."), Turn(utterance=second, reply="And then?"))
+    prompt = Prompt(utterance=last, route=Route.DIRECT, question="Which?", history=history)
+    async with opened(server.url, hears=hears) as sampler:
+        await sampler.sample([prompt], **HOW)
+    [request] = server.requests
+    messages = request["messages"]
+    assert [m["role"] for m in messages] == ["user", "assistant", "user", "assistant", "user"]
+    assert [messages[i]["content"] for i in (1, 3)] == ["Oh.", "And then?"]
+    users = [messages[i]["content"] for i in (0, 2, 4)]
+    if hears:
+        kinds = [[part["type"] for part in content] for content in users]
+        assert kinds == [["input_audio"], ["input_audio"], ["input_audio", "text"]]
+        heard = [content[0]["input_audio"]["data"] for content in users]
+        lengths = [len(soundfile.read(io.BytesIO(base64.b64decode(h)))[0]) for h in heard]
+        assert lengths == [1_600, 2_400, 3_200]
+        assert users[-1][1]["text"] == "Which?"
+    else:
+        assert users == ["Word number 0.", "Word number 1.", "Word number 2.\nWhich?"]
 
 
 @pytest.mark.parametrize("route", list(Route))

@@ -12,8 +12,9 @@ from sounds import an_utterance, write_sine
 
 from cogaudio_rl.config import Config, load_config
 from cogaudio_rl.data.manifest import write_manifest
+from cogaudio_rl.dictation import Dictated, add
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.eval.suites import SUITES, Shelf, SuiteAbsent, _held_out
+from cogaudio_rl.eval.suites import DICTATED, SUITES, Shelf, SuiteAbsent, _held_out
 from cogaudio_rl.types import Utterance
 
 LINES = ("DFA", "IEO", "ITH")
@@ -126,8 +127,20 @@ def test_of_humdials_conflict_items_only_their_kind_is_known(tmp_path: Path):
     assert suite.dialogues is not None
 
 
+def test_replies_are_held_against_those_of_a_run_that_has_a_teacher(tmp_path: Path):
+    there = shelf(tmp_path, out_dir=tmp_path / "run")
+    with pytest.raises(SuiteAbsent, match=r"dictation/test\.jsonl' holds no teacher's replies"):
+        there.suite("attribution")
+    said = Dictated(id="u0", replies=("Go on.", "Go on.", "I see."))
+    (tmp_path / "run" / "dictation").mkdir(parents=True)
+    add(tmp_path / "run" / DICTATED, [said])
+    suite = there.suite("attribution")
+    assert suite.dictation == {"u0": said}
+    assert [u.id for u in suite.utterances] == [u.id for u in there.splits.test]
+
+
 def test_every_suite_has_a_loader_and_a_folder_of_its_own_where_it_needs_one():
-    own = {"test", "conflict"}
+    own = {"test", "conflict", "ambiguity", "ambiguity_dev", "attribution"}
     assert set(SUITES) - own == set(Config().eval.suites.model_dump())
 
 
@@ -149,3 +162,18 @@ def test_what_taught_a_model_elsewhere_is_no_test_of_it(tmp_path: Path):
     both = Shelf(here.config, here.folder, here.progress, (other,))
     with pytest.raises(DataError, match="speakers that elsewhere trains on"):
         both.suite("crema_d")
+
+
+def test_settings_are_chosen_on_a_split_that_is_no_test(tmp_path: Path):
+    sizes = {"train_utterances": 7, "rl_utterances": 7, "test_families": 1}
+    config = load_config("ambiguity_mini", [f"data.{k}={v}" for k, v in sizes.items()])
+    found = Shelf(config, tmp_path / "with", lambda done, total: None)
+    dev, test = found.suite("ambiguity_dev"), found.suite("ambiguity")
+    assert dev.voted
+    assert "for choosing settings, not for claims" in dev.about
+    assert "SIMULATED" in dev.about
+    assert len(dev.utterances) == 7 * config.data.dev_families
+    assert {u.speaker for u in dev.utterances}.isdisjoint(u.speaker for u in test.utterances)
+    none = config.model_copy(update={"data": config.data.model_copy(update={"dev_families": 0})})
+    with pytest.raises(SuiteAbsent, match=r"no voted split for choosing .* data\.dev_families=20"):
+        Shelf(none, tmp_path / "without", lambda done, total: None).suite("ambiguity_dev")

@@ -20,13 +20,14 @@ from tiny_world import (
     make_utterances,
 )
 
-from cogaudio_rl.config import Config
+from cogaudio_rl.config import Config, ObjectiveConfig
 from cogaudio_rl.errors import CheckpointError
 from cogaudio_rl.models.engine import LocalEngine, rank_share
 from cogaudio_rl.models.learner import PolicyLearner, learning_rate
 from cogaudio_rl.models.tally import Tally
 from cogaudio_rl.stages.local import LocalLearner
-from cogaudio_rl.types import Group, Sample
+from cogaudio_rl.types import Group, Sample, StopReason
+from cogaudio_rl.written import answer_to
 
 
 @pytest.fixture(scope="module")
@@ -320,3 +321,108 @@ async def test_beginning_from_another_runs_end_is_a_beginning(
     update = await fresh.update(samples)
     assert update.metrics["policy/learning_rate"] == config.rl.learning_rate
     assert update.policy_version == 1
+
+
+DPO = {"name": "dpo", "beta": 0.3}
+
+
+def dpo_config(checkpoint: Path, **rl: object) -> Config:
+    config = make_config(checkpoint, objective={"name": "grpo"}, **rl)
+    # The route it is meant for needs votes; to the learner a pair is a pair.
+    objective = ObjectiveConfig.model_validate(DPO)
+    return config.model_copy(update={"rl": config.rl.model_copy(update={"objective": objective})})
+
+
+@pytest.fixture(scope="module")
+def pairs(samples: list[Sample]) -> list[Sample]:
+    """The first two samples of each prompt: chosen, rejected."""
+    firsts = [samples[i : i + 2] for i in range(0, len(samples), 3)]
+    return [
+        replace(s, advantage=sign)
+        for pair in firsts
+        for s, sign in zip(pair, (1.0, -1.0), strict=True)
+    ]
+
+
+def moved_learner(config: Config, folder: Path, samples: list[Sample]) -> PolicyLearner:
+    """Begun from one adapter, and gone from there to another: margins are not 0."""
+    start = learner_for(config)
+    start.save(folder)
+    learner = learner_for(config)
+    learner.begin(folder)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for _, parameter in learner.policy.trained_parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    learner.engine.reset()
+    return learner
+
+
+def test_pairs_give_dpo_s_gradient_though_no_pass_holds_a_whole_one(
+    checkpoint: Path, pairs: list[Sample], tmp_path: Path
+) -> None:
+    """Against autograd through the loss itself, all pairs in one graph."""
+    config = dpo_config(checkpoint, micro_batch_tokens=1, epochs_per_batch=1)
+    learner = moved_learner(config, tmp_path, pairs)
+    policy = learner.policy
+    anchored = learner._anchor(pairs)
+    total, losses = torch.zeros(()), list[float]()
+    for chosen, rejected in zip(anchored[0::2], anchored[1::2], strict=True):
+        gained: list[torch.Tensor] = []
+        for a in (chosen, rejected):
+            row = policy.sequence(a.sample.prompt, a.sample.rollout.token_ids)
+            logprobs_BT, _ = policy(policy.pack([row]))
+            assert a.reference is not None
+            gained.append(logprobs_BT.sum() - sum(a.reference))
+        loss = -torch.nn.functional.logsigmoid(0.3 * (gained[0] - gained[1]))
+        losses.append(float(loss.detach()))
+        total = total + loss / (len(pairs) // 2)
+    total.backward()
+    by_hand = {n: p.grad.clone() for n, p in policy.trained_parameters() if p.grad is not None}
+    assert max(losses) - min(losses) > 0.05, "margins that are all alike would prove little"
+    policy.zero_grad(set_to_none=True)
+
+    margins = learner._margins(anchored)
+    learner._accumulate(learner._weighed(anchored, margins), Tally(), first_update=True)
+    for name, parameter in policy.trained_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, by_hand[name], rtol=2e-3, atol=1e-5)
+    told = learner._pair_metrics([margins])
+    assert told["policy/loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_pairs_are_learnt_and_stay_together(checkpoint: Path, pairs: list[Sample], tmp_path: Path):
+    config = dpo_config(checkpoint, minibatches=2, epochs_per_batch=4, learning_rate=3e-3)
+    learner = learner_for(config)
+    learner.save(tmp_path)
+    learner.begin(tmp_path)
+    first, *_, last = [learner.update(pairs) for _ in range(5)]
+    assert last["policy/loss"] < first["policy/loss"] < math.log(2)
+    assert last["policy/pair_accuracy"] == 1.0
+    assert last["policy/pair_margin"] > first["policy/pair_margin"] > 0
+    for minibatch in learner._minibatches(learner._anchor(pairs)):
+        ids = [a.sample.prompt.id for a in minibatch]
+        assert ids[0::2] == ids[1::2]
+    with pytest.raises(ValueError, match="pairs need an even number of samples, got 3"):
+        learner.update(pairs[:3])
+    with pytest.raises(ValueError, match="a pair is what was chosen and what was rejected"):
+        learner.update([pairs[0], pairs[2]])
+
+
+def test_what_was_written_comes_with_the_learner_s_own_logprobs(
+    checkpoint: Path, samples: list[Sample]
+) -> None:
+    learner = learner_for(make_config(checkpoint))
+    prompts = list(dict.fromkeys(s.prompt for s in samples))
+    references = learner.references(prompts)
+    for prompt, reference in zip(prompts, references, strict=True):
+        assert reference.text == answer_to(prompt)
+        assert reference.token_ids == learner.policy.response_ids(reference.text)
+        assert reference.stop is StopReason.WRITTEN
+    groups = [Group(prompt=p, rollouts=(r,)) for p, r in zip(prompts, references, strict=True)]
+    again = [row[0] for row in learner.logprobs(groups)]
+    for reference, row in zip(references, again, strict=True):
+        assert reference.logprobs == pytest.approx(row, abs=1e-5)
+    # As one more sample of its group its ratio begins at 1.
+    told = learner.update([Sample(prompt=prompts[0], rollout=references[0], advantage=1.0)])
+    assert told["policy/logprob_gap"] < 1e-4

@@ -19,7 +19,7 @@ from cogaudio_rl.models.checkpoint import save_adapter
 from cogaudio_rl.models.export import merge
 from cogaudio_rl.models.generate import LocalSampler
 from cogaudio_rl.models.policy import Policy
-from cogaudio_rl.types import Prompt, Route, Utterance
+from cogaudio_rl.types import REPLY_ROUTES, Prompt, Route, Utterance
 
 ANSWERS = ((21, 22, 23, 24), (30, 31))
 
@@ -60,7 +60,7 @@ def logprobs(policy: Policy, asked: list[Prompt]) -> torch.Tensor:
 def test_a_reader_s_log_probs_are_the_whole_model_s(
     reader: Policy, utterances: list[Utterance]
 ) -> None:
-    asked = [Prompt(utterance=u, route=r) for u, r in zip(utterances, Route, strict=True)]
+    asked = [Prompt(utterance=u, route=r) for u, r in zip(utterances, REPLY_ROUTES, strict=True)]
     found_BT = logprobs(reader, asked)
     for row, (prompt, answer) in enumerate(zip(asked, ANSWERS, strict=True)):
         ids = torch.tensor([[*reader.chat.ids(prompt), *answer]])
@@ -115,7 +115,7 @@ def test_sound_makes_no_difference_to_a_reader_and_words_none_to_a_listener(
     renamed = replace(heard, utterance=replace(utterances[0], transcript="other words"))
     assert reader.chat.ids(heard) == reader.chat.ids(deaf)
     assert listener.chat.ids(heard, 9) == listener.chat.ids(renamed, 9)
-    assert listener.chat.ids(heard, 9) != listener.chat.ids(deaf, 9)
+    assert listener.chat.ids(heard, 9) != listener.chat.ids(deaf)
 
 
 def test_heard_and_read_prompts_stand_in_one_batch(
@@ -136,7 +136,13 @@ async def test_what_a_reader_samples_it_agrees_with(
     reader: Policy, utterances: list[Utterance]
 ) -> None:
     config = make_config(resolve_checkpoint(reader.name)).model
-    limits = {"max_new_tokens_explicit": 9, "max_new_tokens_direct": 6}
+    limits = {
+        "max_new_tokens_explicit": 9,
+        "max_new_tokens_direct": 6,
+        "max_new_tokens_ambiguity": 7,
+        "max_new_tokens_attribution": 7,
+        "max_new_tokens_spoken": 7,
+    }
     sampler = LocalSampler(reader, config.model_copy(update=limits))
     asked = [Prompt(utterance=u, route=r) for u in utterances for r in Route]
     asked += [replace(prompt, question="Which one? Say A or B.") for prompt in asked]

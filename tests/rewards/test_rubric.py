@@ -14,7 +14,7 @@ from replies import chain
 from cogaudio_rl.rewards import rubric
 from cogaudio_rl.rewards.hearing import silence
 from cogaudio_rl.rewards.route import Answer
-from cogaudio_rl.types import Route
+from cogaudio_rl.types import REPLY_ROUTES
 
 CHAIN = chain(SENTENCE, "sad")
 
@@ -31,7 +31,7 @@ def test_nothing_names_the_route(answer: Answer, hears: bool) -> None:
     if hears:
         asked = rubric.with_clip(asked, silence(0.01))
     sent = json.dumps([asked, rubric.response_format(answer)])
-    assert not re.search(rf"\b({'|'.join(Route)}|routes?|prompt)\b", sent, re.IGNORECASE)
+    assert not re.search(rf"\b({'|'.join(REPLY_ROUTES)}|routes?|prompt)\b", sent, re.IGNORECASE)
 
 
 def test_a_long_reply_is_cut_and_the_judge_is_told() -> None:

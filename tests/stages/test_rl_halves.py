@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,14 @@ def test_a_step_comes_back_as_it_was(tmp_path: Path) -> None:
     some, scores = group([0.25, None, 1.0])
     write_rollouts(tmp_path / "a.jsonl", [some], [scores])
     assert read_rollouts(tmp_path / "a.jsonl", UTTERANCES) == ([some], [scores])
+
+
+def test_a_step_over_utterances_with_votes_comes_back(tmp_path: Path) -> None:
+    some, scores = group([0.25, 1.0])
+    heard = replace(some.prompt.utterance, votes={"sad": 0.75, "fear": 0.25})
+    some = replace(some, prompt=replace(some.prompt, utterance=heard))
+    write_rollouts(tmp_path / "a.jsonl", [some], [scores])
+    assert read_rollouts(tmp_path / "a.jsonl", [heard]) == ([some], [scores])
 
 
 def test_rollouts_of_other_data_are_named(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from cogaudio_rl.data.corpora.reading import (
     silent,
 )
 from cogaudio_rl.data.corpora.text import decode
+from cogaudio_rl.data.votes import shares_of
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import Utterance
 
@@ -62,7 +63,8 @@ _QUERIES = (_VOICE, 2, 3)
 _PER_QUERY = 100_000
 _COLUMNS = ("", *CREMA_D, "fileName", "numResponses")
 
-Votes = dict[str, dict[str, float]]
+Counts = dict[str, dict[str, int]]
+"""Clip's name → emotion → how many heard it, each emotion that they could choose."""
 
 
 def read(root: Path, *, votes: Path | None = None, progress: Progress = silent) -> Reading:
@@ -82,8 +84,8 @@ def read(root: Path, *, votes: Path | None = None, progress: Progress = silent) 
     return _with_vote_count(reading, len(table))
 
 
-def read_votes(table: Path) -> Votes:
-    """What share of the listeners heard each emotion in each clip's voice, by clip name.
+def read_votes(table: Path) -> Counts:
+    """How many listeners heard each emotion in each clip's voice, by clip name.
 
     Needs no audio. Raises DataError for a file that is no such table, and for the first bad row.
     """
@@ -100,13 +102,13 @@ def read_votes(table: Path) -> Votes:
     return votes
 
 
-def parse_votes(text: str) -> tuple[Votes, list[str]]:
+def parse_votes(text: str) -> tuple[Counts, list[str]]:
     """The votes by clip name, and what is wrong with the rows that give none.
 
     Raises DataError if the columns are not those of the table.
     """
     rows = csv.reader(io.StringIO(text, newline=""))
-    votes: Votes = {}
+    votes: Counts = {}
     bad: list[str] = []
     try:
         header = next(rows, [])
@@ -123,7 +125,7 @@ def parse_votes(text: str) -> tuple[Votes, list[str]]:
     return votes, bad
 
 
-def _take(row: list[str], columns: dict[str, int], votes: Votes) -> None:
+def _take(row: list[str], columns: dict[str, int], votes: Counts) -> None:
     if len(row) <= max(columns.values()):
         raise DataError(f"has {len(row)} columns, expected more than {max(columns.values())}")
     query, clip = divmod(_count(row[columns[""]], "first column"), _PER_QUERY)
@@ -139,7 +141,7 @@ def _take(row: list[str], columns: dict[str, int], votes: Votes) -> None:
         raise DataError(f"{name}: votes sum to {sum(counts.values())}, numResponses is {total}")
     if name in votes:
         raise DataError(f"{name} comes twice; the first is kept")
-    votes[name] = {emotion: count / total for emotion, count in counts.items()}
+    votes[name] = counts
 
 
 def _count(field: str, name: str) -> int:
@@ -160,7 +162,7 @@ def _parts(name: str) -> tuple[str, str, str, str]:
     return actor, sentence, to_emotion(CREMA_D_ACTED, acted), INTENSITY_BY_LEVEL[level]
 
 
-def _table(found: Collector, root: Path, votes: Path | None) -> Votes:
+def _table(found: Collector, root: Path, votes: Path | None) -> Counts:
     places = (root / "processedResults" / "tabulatedVotes.csv", root / "tabulatedVotes.csv")
     path = votes or next((place for place in places if place.is_file()), None)
     if path is None:
@@ -181,14 +183,14 @@ def _table(found: Collector, root: Path, votes: Path | None) -> Votes:
     return table
 
 
-def _add(found: Collector, path: Path, votes: Votes) -> None:
+def _add(found: Collector, path: Path, votes: Counts) -> None:
     actor, sentence, emotion, intensity = _parts(path.stem)
     if path.stem == SILENT_CLIP:
         raise DataError("known to have no sound")
     audio = found.audio(path)
     if audio is None:
         return
-    shares = votes.get(path.stem)
+    counts = votes.get(path.stem)
     added = found.add(
         Utterance(
             id=f"crema_d_{path.stem}",
@@ -199,11 +201,12 @@ def _add(found: Collector, path: Path, votes: Votes) -> None:
             intensity=intensity,
             speaker=f"crema_d_{actor}",
             language="en",
-            votes=shares,
+            votes=None if counts is None else shares_of(counts),
+            listeners=None if counts is None else sum(counts.values()),
         ),
         path,
     )
-    if added and shares is None and votes:
+    if added and counts is None and votes:
         found.note("no voice votes", path)
 
 

@@ -4,7 +4,8 @@ Dialogues are JSON lines ``{"dialogue_id", "turns": [{"turn_id", "text", "emotio
 "split_audio_file", "response_text", "response_audio"}]}``; EIBench writes ``input_text`` and
 ``input_emotion``. The task stands in the file's name (``HD-Track1-T2.jsonl``, ``task2_3.jsonl``), the
 language in the path or the id. A line without turns is a multiple-choice item, whose fields are not
-public: say what they are called.
+public: say what they are called. A dialogue that lacks a turn, or the sound of one, is rejected as a
+whole: nobody could tell what was felt, or why, from the rest.
 """
 
 from __future__ import annotations
@@ -65,25 +66,39 @@ class Turn:
     text: str
     emotion: str | None
     """None where it is hidden, as in test sets."""
-    audio: AudioRef | None
+    audio: AudioRef
     response_text: str
     response_audio: AudioRef | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialogue:
-    """Several turns of one user."""
+    """Several turns of one user, all of them."""
 
     id: str
+    name: str
+    """As its file calls it."""
     task: str
     language: str
     turns: tuple[Turn, ...]
 
     @property
     def target(self) -> Turn | None:
-        """The turn that empathetic generation (T3) answers: the second that is not neutral."""
-        moved = [turn for turn in self.turns if turn.emotion not in (None, "neutral")]
-        return moved[1] if len(moved) > 1 else None
+        """The turn that empathetic generation (T3) is judged by: the second that is not neutral. None
+        where there is none, or a hidden emotion before it leaves open which it is."""
+        moved = 0
+        for turn in self.turns:
+            if turn.emotion is None:
+                return None
+            moved += turn.emotion != "neutral"
+            if moved == 2:
+                return turn
+        return None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the corpus tells what was said and felt in every turn."""
+        return all(turn.text and turn.emotion for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,23 +187,44 @@ def _dialogue(found: Collector, record: Record) -> Dialogue:
     language, task = language_of(record, name), task_of(record.path)
     key = f"humdial_{record.stem}_{name}"
     turns: list[Turn] = []
-    for fields in parse_turns(record.fields):
+    told = parse_turns(record.fields)
+    for fields in told:
         where = f"{record.where} turn {fields['turn_id']}"
-        turns.append(_turn(found, record, name, fields, where))
+        turn = _turn(found, record, name, fields, where)
+        if turn is None:
+            continue
+        turns.append(turn)
         # What is not there for a reason given already is not rejected twice.
-        unknown = bool(fields["emotion"]) and turns[-1].emotion is None
-        if turns[-1].audio is None or unknown:
+        if fields["emotion"] and turn.emotion is None:
             continue
         try:
-            found.add(_utterance(turns[-1], f"{key}_{turns[-1].number}", language), where)
+            found.add(_utterance(turn, f"{key}_{turn.number}", language), where)
         except DataError as error:
             found.reject(where, str(error), expected=not fields["emotion"])
-    return Dialogue(id=key, task=task, language=language, turns=tuple(turns))
+    _check_whole([fields["turn_id"] for fields in told], [turn.number for turn in turns])
+    return Dialogue(id=key, name=name, task=task, language=language, turns=tuple(turns))
+
+
+def _check_whole(told: Sequence[str], heard: Sequence[str]) -> None:
+    """Raise DataError naming the turns that are missing, or cannot be heard."""
+    if all(number.isdecimal() for number in told):
+        numbers = [int(number) for number in told]
+        first = min(numbers[0], 1)  # some count from 0
+        if numbers != list(range(first, first + len(numbers))):
+            raise DataError(
+                f"dialogue not used: its turns are {', '.join(told)}, and not {first} to "
+                f"{first + len(numbers) - 1} in this order"
+            )
+    elif len(set(told)) < len(told):
+        raise DataError(f"dialogue not used: two of its turns {', '.join(told)} have one number")
+    if silent := [number for number in told if number not in heard]:
+        raise DataError(f"dialogue not used: no sound of its turn {', '.join(silent)}")
 
 
 def _turn(
     found: Collector, record: Record, name: str, fields: Mapping[str, str], where: str
-) -> Turn:
+) -> Turn | None:
+    """None where it cannot be heard; the sound is rejected then."""
     emotion = None
     if fields["emotion"]:
         try:
@@ -196,12 +232,14 @@ def _turn(
         except DataError as error:
             found.reject(where, str(error))
     stated = fields["split_audio_file"] or f"{name}_{fields['turn_id']}.wav"
-    response = fields["response_audio"]
+    audio, response = sound_of(found, record, stated), fields["response_audio"]
+    if audio is None:
+        return None
     return Turn(
         number=fields["turn_id"],
         text=fields["text"],
         emotion=emotion,
-        audio=sound_of(found, record, stated),
+        audio=audio,
         response_text=fields["response_text"],
         response_audio=sound_of(found, record, response) if response else None,
     )

@@ -64,7 +64,10 @@ class Evaluation:
     label: str
     """As on disk: ``ang``, ``exc``, ``xxx`` …"""
     votes: Mapping[str, float]
-    """Shares by emotion, also outside the project's vocabulary; empty if nobody was understood."""
+    """Shares of all that annotators could choose, also outside the project's vocabulary. Empty if
+    nobody was understood, or somebody was not: the others' shares would not be those of all."""
+    listeners: int
+    """How many annotators the shares are of."""
 
 
 def read(
@@ -109,6 +112,7 @@ def parse_evaluation(text: str) -> tuple[list[Evaluation], list[str]]:
     """The blocks of one dialogue's file, and what is wrong with its other lines."""
     blocks: list[tuple[str, str, list[tuple[str, ...]]]] = []
     bad: list[str] = []
+    unread: set[int] = set()
     votes: list[tuple[str, ...]] | None = None
     for number, line in enumerate(text.splitlines(), start=1):
         try:
@@ -127,9 +131,17 @@ def parse_evaluation(text: str) -> tuple[list[Evaluation], list[str]]:
                 raise DataError(f"not a line of an evaluation: {line[:40]!r}")
         except DataError as error:
             bad.append(f"line {number}: {error}")
+            if votes is not None and line.startswith("C-"):
+                unread.add(len(blocks) - 1)
     return [
-        Evaluation(id=name, label=label, votes=shares(heard)) for name, label, heard in blocks
+        _evaluation(name, label, () if place in unread else heard)
+        for place, (name, label, heard) in enumerate(blocks)
     ], bad
+
+
+def _evaluation(name: str, label: str, heard: Sequence[Sequence[str]]) -> Evaluation:
+    ballot = dict.fromkeys(IEMOCAP_VOTES.values(), 0.0) if heard else {}
+    return Evaluation(id=name, label=label, votes=ballot | shares(heard), listeners=len(heard))
 
 
 def shares(votes: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -268,6 +280,7 @@ def _add(
             speaker=f"iemocap_0{match[2]}{match[3]}",
             language="en",
             votes=evaluation.votes or None,
+            listeners=evaluation.listeners or None,
         ),
         path,
     )

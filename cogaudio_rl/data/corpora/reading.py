@@ -5,7 +5,6 @@ An item is kept, kept with a note of what was mended, or rejected with the reaso
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import soundfile
 
 from cogaudio_rl.data.audio import probe_audio
 from cogaudio_rl.data.corpora.text import decode
+from cogaudio_rl.data.votes import check_votes
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import KNOWN_EMOTIONS, AudioRef, Utterance
 
@@ -285,16 +285,7 @@ def check_utterance(utterance: Utterance, *, wordless: bool = False) -> None:
         if _printable(getattr(utterance, name)) != getattr(utterance, name):
             raise DataError(f"field {name!r} holds half a character; save it as UTF-8")
     if utterance.votes is not None:
-        check_votes(utterance.votes)
-
-
-def check_votes(votes: Mapping[str, float]) -> None:
-    """Raise DataError unless the shares are a distribution."""
-    if any(not 0 <= share <= 1 for share in votes.values()):
-        raise DataError(f"vote shares must lie between 0 and 1, got {dict(votes)}")
-    total = math.fsum(votes.values())
-    if abs(total - 1) > 1e-9:
-        raise DataError(f"vote shares must sum to 1, got {total}")
+        check_votes(utterance.votes, utterance.listeners)
 
 
 def _printable(text: str) -> str:

@@ -10,17 +10,9 @@ from a fresh engine, and the corpus is the same to the byte for any number of wo
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.metadata
 import json
-import multiprocessing
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +22,17 @@ from cogaudio_rl.data.audio import write_audio
 from cogaudio_rl.data.lime import author, check, synthesise
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.depths import annotate_nth
+from cogaudio_rl.data.lime.making import (
+    CARD,
+    SYNTHESISER,
+    Progress,
+    digest_of,
+    in_processes,
+    make_once,
+)
 from cogaudio_rl.data.lime.stats import describe
 from cogaudio_rl.data.manifest import read_manifest, write_manifest
-from cogaudio_rl.errors import DataError, RunError
+from cogaudio_rl.errors import DataError
 from cogaudio_rl.seeding import rng_for, seed_for
 from cogaudio_rl.types import INTENSITIES, LIME_EMOTIONS, Utterance
 
@@ -45,10 +45,6 @@ _SETTINGS = (
     "chinese_utterances",
     "depth_mix",
 )
-_FAMILIES_AT_A_TIME = 4
-
-Progress = Callable[[int, int], None]
-"""Called with (utterances done, utterances in all)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,19 +90,13 @@ def build_lime_mini(
     ``{train,rl,test,chinese}.jsonl``, ``audio/<split>/*.flac`` (16 kHz mono) and ``stats.json``.
     Raises DataError for sizes that do not make whole families, or a ``folder`` of something else.
     """
-    digest = _digest(config, seed)
-    if _found_digest(folder) == digest:
-        return read_lime_mini(folder)
-    plan = _plan(config, seed)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        made = _make_all(plan, config, seed, partial, workers, progress)
+    digest = digest_of(config.model_dump_json(include=set(_SETTINGS)), seed)
+
+    def make(partial: Path) -> None:
+        made = _make_all(_plan(config, seed), config, seed, partial, workers, progress)
         _write(made, config, seed, digest, partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+    make_once(folder, name=NAME, digest=digest, make=make)
     return read_lime_mini(folder)
 
 
@@ -174,32 +164,11 @@ def _make_all(
     work = functools.partial(_make_family, mix=config.depth_mix, seed=seed, folder=folder)
     made: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     done, total = 0, sum(map(len, plan))
-    for jobs, family in zip(plan, _map(work, plan, workers), strict=True):
+    for jobs, family in zip(plan, in_processes(work, plan, workers), strict=True):
         made[jobs[0].split] += family
         done += len(family)
         progress(done, total)
     return made
-
-
-def _map(
-    work: Callable[[_Family], list[Utterance]], plan: Sequence[_Family], workers: int
-) -> Iterator[list[Utterance]]:
-    if workers == 1:
-        yield from map(work, plan)
-        return
-    # Spawned, not forked: the parent may hold threads and a running espeak-ng.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_ctrl_c_to_parent)
-    try:
-        yield from pool.map(work, plan, chunksize=_FAMILIES_AT_A_TIME)
-    except BrokenProcessPool:
-        raise RunError("a process that made speech was killed; is there memory left?") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_ctrl_c_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make_family(
@@ -260,34 +229,8 @@ def _write(
         "digest": digest,
         "seed": seed,
         "settings": config.model_dump(mode="json", include=set(_SETTINGS)),
-        "synthesiser": f"espeakng-loader {importlib.metadata.version('espeakng-loader')}",
+        "synthesiser": SYNTHESISER,
         "splits": {split: describe(utterances) for split, utterances in made.items()},
     }
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    (folder / "stats.json").write_text(text, encoding="utf-8")
-
-
-def _digest(config: DataConfig, seed: int) -> str:
-    """Of everything that decides what the corpus holds: settings, seed, banks and the code here."""
-    hashed = hashlib.blake2b(digest_size=16)
-    settings = config.model_dump_json(include=set(_SETTINGS))
-    version = importlib.metadata.version("espeakng-loader")
-    hashed.update(f"{settings}\n{seed}\n{version}\n".encode())
-    sources = resources.files("cogaudio_rl.data.lime").iterdir()
-    for source in sorted(sources, key=lambda entry: entry.name):
-        if source.name.endswith((".py", ".yaml")):
-            hashed.update(source.name.encode() + source.read_bytes())
-    return hashed.hexdigest()
-
-
-def _found_digest(folder: Path) -> str | None:
-    """The digest of the corpus in ``folder``, None where there is none; refuses other folders."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    try:
-        card = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        card = {}
-    if not isinstance(card, dict) or card.get("name") != NAME:
-        raise DataError(f"{str(folder)!r} holds something other than {NAME}; name an empty folder")
-    return str(card.get("digest"))
+    (folder / CARD).write_text(text, encoding="utf-8")

@@ -215,8 +215,9 @@ class _Corpus:
     def rejected_by_parts(self) -> Iterator[dict[str, Any]]:
         for number in range(self._recipe.parts):
             path = part_folder(self._root, number) / REJECTED
-            for line in path.read_text("utf-8").splitlines():
-                yield json.loads(line)
+            # A file's own lines: splitlines() would also cut at U+2028 inside a sentence.
+            with path.open(encoding="utf-8") as lines:
+                yield from map(json.loads, lines)
 
     def digest(self) -> str:
         """Of every part's contents, in order."""

@@ -19,6 +19,7 @@ from cogaudio_rl.data.lime.espeak import engine, restart
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.seeding import rng_for
 from cogaudio_rl.types import INTENSITIES, KNOWN_EMOTIONS
+from cogaudio_rl.voices import SPREAD
 
 SAMPLE_RATE_HZ = 16_000
 MAX_SECONDS = 4.8
@@ -123,9 +124,18 @@ def prosody_for(emotion: str, intensity: str, rng: np.random.Generator) -> Proso
     if emotion not in PROTOTYPES:
         known = ", ".join(sorted(KNOWN_EMOTIONS & set(PROTOTYPES)))
         raise DataError(f"no prosody for emotion {emotion!r}; known: {known}")
+    return PROTOTYPES[emotion].scaled(INTENSITY_SCALE[intensity]) + jitter(rng)
+
+
+def jitter(rng: np.random.Generator) -> Prosody:
+    """By how much one saying of a thing differs from another."""
     z = rng.standard_normal(4)
-    jitter = Prosody(pitch=4 * z[0], pace=0.05 * z[1], loudness_db=1.2 * z[2], movement=7 * z[3])
-    return PROTOTYPES[emotion].scaled(INTENSITY_SCALE[intensity]) + jitter
+    return Prosody(
+        pitch=SPREAD["Pitch"] * z[0],
+        pace=SPREAD["Pace"] * z[1],
+        loudness_db=SPREAD["Loudness"] * z[2],
+        movement=SPREAD["Movement"] * z[3],
+    )
 
 
 _gain: dict[str, float] = {}

@@ -20,8 +20,8 @@ from cogaudio_rl.data.corpora import (
     lime440k,
     text,
 )
-from cogaudio_rl.data.corpora.emotions import CREMA_D
-from cogaudio_rl.data.corpora.reading import check_votes
+from cogaudio_rl.data.corpora.emotions import CREMA_D, IEMOCAP_VOTES
+from cogaudio_rl.data.votes import check_votes, shares_of
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import KNOWN_EMOTIONS
 
@@ -122,9 +122,9 @@ def check_votes_table(drawn: str) -> None:
         except DataError:
             continue
         told(bad)
-        for shares in votes.values():
-            check_votes(shares)
-            assert set(shares) == set(CREMA_D.values())
+        for counts in votes.values():
+            check_votes(shares_of(counts), sum(counts.values()))
+            assert set(counts) == set(CREMA_D.values())
 
 
 def check_votes_row(drawn: tuple[str, list[int], int]) -> None:
@@ -137,7 +137,7 @@ def check_votes_row(drawn: tuple[str, list[int], int]) -> None:
     votes, bad = crema_d.parse_votes(f"{header}{safe}\n{row}\n")
     told(bad)
     if min(counts) >= 0 and sum(counts) == total > 0:
-        expected = {e: n / total for e, n in zip(CREMA_D.values(), counts, strict=True)}
+        expected = dict(zip(CREMA_D.values(), counts, strict=True))
         assert votes == {"1001_IEO_NEU_XX": expected}
     else:
         assert not votes
@@ -149,7 +149,8 @@ def check_iemocap(drawn: str) -> None:
     for block in blocks:
         assert block.id.startswith("Ses0")
         if block.votes:
-            check_votes(block.votes)
+            check_votes(block.votes, block.listeners)
+            assert set(block.votes) == set(IEMOCAP_VOTES.values())
     lines, asides, bad = iemocap.parse_transcripts(drawn)
     told(bad)
     assert len(lines) + asides + len(bad) == sum(bool(s.strip()) for s in drawn.splitlines())
@@ -165,7 +166,9 @@ def check_iemocap_votes(heard: list[list[str]]) -> None:
         for name in {name for named in heard for name in named}
     }
     names = {"Anger": "angry", "Sadness": "sad", "Excited": "excited", "Other": "other"}
-    assert block.votes == pytest.approx({names[name]: s for name, s in expected.items()})
+    found = {name: share for name, share in block.votes.items() if share}
+    assert found == pytest.approx({names[name]: s for name, s in expected.items()})
+    assert block.listeners == len(heard)
 
 
 def check_lime(drawn: tuple[str, Any]) -> None:

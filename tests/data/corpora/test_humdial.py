@@ -51,6 +51,7 @@ def test_a_dialogue_and_its_turns(root: Path) -> None:
     assert one.id == "humdial_HD-Track1-Test_zh_HD-Track1-T1_zh_0001_0001_1"
     assert (one.language, one.transcript, one.speaker) == ("zh", "今天开会。", "unknown")
     (dialogue,) = reading.dialogues
+    assert dialogue.name == "zh_0001_0001"
     assert (dialogue.task, dialogue.language, len(dialogue.turns)) == ("T1", "zh", 3)
     assert dialogue.turns[1].response_text == "真烦人。"
     assert dialogue.target == dialogue.turns[2]
@@ -77,7 +78,7 @@ def test_hidden_emotions_are_expected(root: Path) -> None:
     assert rejected.expected
     assert rejected.reason == "not an utterance: its emotion is not given"
     assert rejected.where == "HD-Track1-Test/zh/HD-Track1-T1.jsonl line 1 turn 2"
-    assert reading.dialogues[0].turns[1].audio is not None
+    assert reading.dialogues[0].turns[1].emotion is None
 
 
 def test_one_json_object_or_list_will_do(root: Path) -> None:
@@ -110,9 +111,6 @@ BAD: dict[str, tuple[object, str, int]] = {
     "text": (turn_with(text=["a"]), "field 'turn 2 text' must be text, got list", 0),
     "emotion": (turn_with(emotion="joyous"), "unknown label 'joyous'; known: neutral", 2),
     "no words": (turn_with(text="…"), "not an utterance: it has no words", 2),
-    "no sound": (turn_with(split_audio_file="gone.wav"), "does not exist", 2),
-    "way out": (turn_with(split_audio_file="../../../../x.wav"), "leads out of the corpus", 2),
-    "no name": (turn_with(split_audio_file="\0.wav"), "cannot be followed", 2),
     "id": (turn_with(turn_id="a/b", split_audio_file="c.wav"), "cannot be a file name", 2),
     "half": (turn_with(text="a\ud800"), "half a character", 2),
     "question": ({"uid": "zh_1"}, "a multiple-choice item; give columns= with its fields for", 0),
@@ -129,6 +127,55 @@ def test_a_bad_line_is_rejected(item: object, reason: str, kept: int, root: Path
     assert any(reason in r.reason for r in reading.rejected), reading.rejected
     assert len(reading.rejected) == 1
     reading.rejected[0].where.encode()
+
+
+NOT_WHOLE: dict[str, tuple[dict[str, Any], str]] = {
+    "no sound": (turn_with(split_audio_file="gone.wav"), "no sound of its turn 2"),
+    "way out": (turn_with(split_audio_file="../../../../x.wav"), "no sound of its turn 2"),
+    "no name": (turn_with(split_audio_file="\0.wav"), "no sound of its turn 2"),
+    "gap": (turn_with(turn_id=4), "its turns are 1, 4, 3, and not 1 to 3 in this order"),
+    "twice": (turn_with(turn_id=1), "its turns are 1, 1, 3, and not 1 to 3 in this order"),
+    "late": (
+        a_dialogue(turns=a_dialogue()["turns"][1:]),
+        "its turns are 2, 3, and not 1 to 2 in this order",
+    ),
+    "names": (
+        a_dialogue(turns=[{"turn_id": "a", "text": "a", "split_audio_file": "c.wav"}] * 2),
+        "two of its turns a, a have one number",
+    ),
+}
+
+
+@pytest.mark.parametrize(("item", "reason"), NOT_WHOLE.values(), ids=NOT_WHOLE)
+def test_a_dialogue_that_is_not_whole_is_quarantined(
+    item: dict[str, Any], reason: str, root: Path
+) -> None:
+    whole = a_dialogue("zh_9", turns=[a_dialogue()["turns"][2]])
+    whole["turns"][0]["turn_id"] = 0
+    reading = read(
+        a_challenge(root, {**item, "choices": ["a", "b"], "gold": "a"}, whole), columns=COLUMNS
+    )
+    assert [dialogue.name for dialogue in reading.dialogues] == ["zh_9"]
+    assert not reading.choices, "nor is anything asked about it"
+    lines = [
+        r for r in reading.rejected if r.where == "HD-Track1-Test/zh/HD-Track1-T1.jsonl line 1"
+    ]
+    assert [r.reason for r in lines] == [f"dialogue not used: {reason}"]
+    assert not lines[0].expected
+    # Turns that can be heard are utterances all the same.
+    assert len(reading.utterances) >= 1
+
+
+def test_a_hidden_emotion_leaves_open_which_turn_is_the_target(root: Path) -> None:
+    dialogue = a_dialogue()
+    dialogue["turns"][0]["emotion"] = "happy"
+    (known,) = read(a_challenge(root, dialogue)).dialogues
+    assert known.target == known.turns[1]
+    assert known.is_told
+    del dialogue["turns"][0]["emotion"]
+    (hidden,) = read(a_challenge(root, dialogue)).dialogues
+    assert hidden.target is None
+    assert not hidden.is_told
 
 
 def test_the_language_must_be_told(root: Path) -> None:
@@ -246,10 +293,11 @@ def test_a_bad_sound_is_rejected(root: Path, bad_sound) -> None:
     path.unlink()
     bad_sound.make(path)
     reading = read(root)
-    (rejected,) = reading.rejected
+    rejected, dialogue = reading.rejected
     assert bad_sound.reason in rejected.reason
+    assert dialogue.reason == "dialogue not used: no sound of its turn 1"
     assert len(reading.utterances) == 2
-    assert reading.dialogues[0].turns[0].audio is None
+    assert reading.dialogues == ()
 
 
 @pytest.mark.parametrize(

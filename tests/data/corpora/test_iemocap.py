@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sounds import write_sine
 
+from cogaudio_rl.data.corpora.emotions import IEMOCAP_VOTES
 from cogaudio_rl.data.corpora.iemocap import (
     folds,
     parse_evaluation,
@@ -13,6 +14,7 @@ from cogaudio_rl.data.corpora.iemocap import (
     shares,
 )
 from cogaudio_rl.errors import DataError
+from cogaudio_rl.types import Utterance
 
 DIALOGUE = "Ses01F_impro01"
 EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
@@ -61,6 +63,10 @@ def a_corpus(root: Path, evaluation: str = EVALUATION, transcript: str = TRANSCR
     return root
 
 
+def chosen(utterance: Utterance) -> dict[str, float]:
+    return {name: share for name, share in (utterance.votes or {}).items() if share}
+
+
 def test_four_classes_and_their_votes(root: Path) -> None:
     reading = read(a_corpus(root))
     assert len(reading.utterances) == 10
@@ -68,11 +74,13 @@ def test_four_classes_and_their_votes(root: Path) -> None:
     neutral = found["iemocap_Ses01F_impro01_F000"]
     assert (neutral.emotion, neutral.speaker, neutral.language) == ("neutral", "iemocap_01F", "en")
     assert neutral.transcript == "Excuse me."
-    assert neutral.votes == pytest.approx({"neutral": 2.5 / 3, "angry": 0.5 / 3})
+    assert chosen(neutral) == pytest.approx({"neutral": 2.5 / 3, "angry": 0.5 / 3})
+    assert neutral.listeners == 3
+    assert set(neutral.votes or {}) == set(IEMOCAP_VOTES.values())
     happy = found["iemocap_Ses01F_impro01_M001"]
     assert (happy.emotion, happy.speaker) == ("happy", "iemocap_01M")
     thirds = {"excited": 1 / 3, "happy": 1 / 3, "frustrated": 1 / 3}
-    assert happy.votes == pytest.approx(thirds)
+    assert chosen(happy) == pytest.approx(thirds)
     assert reading.counts["utterances"] == {"found": 10, "known": 5_531}
     assert reading.counts["happy"] == {"found": 5, "known": 1_636}
     assert reading.counts["speakers"] == {"found": 10, "known": 10}
@@ -131,6 +139,21 @@ def test_a_bad_line_is_told(text: str, reason: str) -> None:
     _, bad = parse_evaluation(text)
     assert len(bad) == 1
     assert reason in bad[0]
+
+
+@pytest.mark.parametrize("line", ["C-E5:\t;\t()", "C-E5:\tJoy;\t()", "C-5 Anger"])
+def test_two_of_three_votes_are_no_shares_of_three(line: str, root: Path) -> None:
+    """A vote that cannot be read is not made up for by the others."""
+    evaluation = EVALUATION.replace("C-E4:\tFrustration;\t()", line)
+    blocks, _ = parse_evaluation(evaluation)
+    assert [block.listeners for block in blocks] == [3, 0, 1, 1, 1]
+    reading = read(a_corpus(root, evaluation=evaluation))
+    found = {u.id: u for u in reading.utterances}
+    assert found["iemocap_Ses01F_impro01_M001"].votes is None
+    assert found["iemocap_Ses01F_impro01_M001"].listeners is None
+    assert found["iemocap_Ses01F_impro01_F000"].listeners == 3
+    assert len(reading.repairs["no votes"]) == 5
+    assert len(reading.damage) == 5
 
 
 def test_votes_behind_a_bad_header_go_to_nobody(root: Path) -> None:

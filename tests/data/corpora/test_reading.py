@@ -11,9 +11,10 @@ from sounds import an_utterance, write_sine
 
 from cogaudio_rl.data.corpora import emotions
 from cogaudio_rl.data.corpora.emotions import VOTES_ONLY, to_emotion
-from cogaudio_rl.data.corpora.reading import Collector, check_votes, folder_of, inside
+from cogaudio_rl.data.corpora.reading import Collector, folder_of, inside
 from cogaudio_rl.data.corpora.text import decode, family_of, lexical, parse_json
 from cogaudio_rl.data.corpora.text import without_punctuation as plain
+from cogaudio_rl.data.votes import check_votes
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import KNOWN_EMOTIONS, LIME_EMOTIONS
 
@@ -140,6 +141,7 @@ BAD_UTTERANCES = {
     "half": ({"transcript": "a\ud800"}, "field 'transcript' holds half a character"),
     "votes": ({"votes": {"happy": 0.5}}, "vote shares must sum to 1, got 0.5"),
     "negative": ({"votes": {"happy": 1.5, "sad": -0.5}}, "must lie between 0 and 1"),
+    "listeners": ({"votes": {"happy": 1.0}, "listeners": 0}, "listeners must be >= 1"),
     "twice": ({"id": "first"}, "id 'first' comes twice; the first is kept"),
 }
 
@@ -160,7 +162,7 @@ def test_what_no_manifest_may_hold_is_rejected(
 
 def test_votes_may_hold_what_emotions_may_not() -> None:
     check_votes({"happy": 0.5, "excited": 0.5})
-    check_votes(dict.fromkeys(map(str, range(7)), 1 / 7))
+    check_votes(dict.fromkeys(map(str, range(7)), 1 / 7), 7)
 
 
 def test_a_missing_root_names_the_layout(root: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the Kubernetes manifests are made of; ``clusters/manifests.py`` puts it together."""

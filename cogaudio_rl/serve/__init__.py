@@ -1,0 +1,1 @@
+"""A trained policy behind the OpenAI chat API. Knows no Ray: actors/responder.py puts it there."""
