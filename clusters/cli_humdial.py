@@ -34,6 +34,7 @@ class Asking(StrEnum):
 
     DIRECT = Route.DIRECT
     EXPLICIT = Route.EXPLICIT
+    SPOKEN = Route.SPOKEN
 
 
 @humdial_app.command()
@@ -52,7 +53,11 @@ def submit(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for HD-Track1.")],
     overrides: Overrides = None,
     route: Annotated[
-        Asking, typer.Option(help="explicit: it thinks first; the reply alone is handed in.")
+        Asking,
+        typer.Option(
+            help="explicit: it thinks first; the reply alone is handed in. spoken: it also says how "
+            "its reply should sound, as I2 of `ieat` does, and T3 is spoken so."
+        ),
     ] = Asking.DIRECT,
     voice: Annotated[Voice, typer.Option(help="Who speaks the replies of T3.")] = Voice.ESPEAK,
     voice_model: Annotated[

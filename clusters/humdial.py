@@ -25,7 +25,7 @@ from cogaudio_rl.eval.humdial_items import quarantined
 from cogaudio_rl.eval.humdial_result import LANGUAGES, TALK_TASKS, HumDialResult
 from cogaudio_rl.eval.humdial_room import clips_needed, tokens_needed
 from cogaudio_rl.eval.humdial_submission import FOLDER, read_submission, write_submission
-from cogaudio_rl.eval.humdial_voice import speak_replies
+from cogaudio_rl.eval.humdial_voice import SPOKEN_TASK, speak_replies
 from cogaudio_rl.eval.kept import KeptSampler, model_digest
 from cogaudio_rl.eval.run import Progress
 from cogaudio_rl.models.architecture import resolve_checkpoint
@@ -67,6 +67,10 @@ def submit_humdial(
     by = SYNTHESISER if speaker.kind == "espeak" else speaker.kind
     console.stage(f"replies of T3 spoken by {by}")
     said = speak_replies(said, make_speaker(speaker), out / "spoken", seed=config.seed)
+    voices = [v for a in said if a.dialogue.task == SPOKEN_TASK for v in a.voices]
+    told = sum(v is not None for v in voices)
+    if route is Route.SPOKEN:
+        console.note(f"{told} of {len(voices)} replies of T3 say how they should sound")
     folder = write_submission(out, said)
     read_submission(folder, reading)
     about = {
@@ -75,6 +79,7 @@ def submit_humdial(
         "adapter": None if model.adapter is None else str(model.adapter),
         "route": route,
         "spoken_by": by,
+        "replies_with_a_voice": told,
         "dialogues": len(said),
         "quarantined": quarantined(reading),
     }

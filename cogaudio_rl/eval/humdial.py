@@ -143,8 +143,14 @@ async def answer_dialogues(
         sampler, [d.utterances for d in dialogues], route=route, seed=seed, progress=progress
     )
     return [
-        Answered(dialogue=d.dialogue, replies=replies, sounds=(None,) * len(replies), cut=d.cut)
-        for d, replies in zip(dialogues, told, strict=True)
+        Answered(
+            dialogue=d.dialogue,
+            replies=tuple(s.reply for s in said),
+            sounds=(None,) * len(said),
+            voices=tuple(s.voice for s in said),
+            cut=d.cut,
+        )
+        for d, said in zip(dialogues, told, strict=True)
     ]
 
 
@@ -194,13 +200,14 @@ async def _choose(
     sampler: Sampler, items: Sequence[ChoiceItem], seed: int, done: _Done
 ) -> tuple[ChoiceRow, ...]:
     """What is chosen, in the order of the items; those of as many options are asked together."""
-    before = await converse(
+    told = await converse(
         sampler,
         [item.utterances[:-1] for item in items],
         route=Route.DIRECT,
         seed=seed,
         progress=done.add,
     )
+    before = [tuple(s.reply for s in said) for said in told]
     asked = [
         item.prompt(history_of(item.utterances, replies))
         for item, replies in zip(items, before, strict=True)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cogaudio_rl import spoken
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, read_audio, write_audio
 from cogaudio_rl.data.corpora.humdial import Dialogue
 from cogaudio_rl.eval.run import PROMPTS_AT_ONCE, reply_of
 from cogaudio_rl.ports import Sampler
 from cogaudio_rl.seeding import seed_for
-from cogaudio_rl.types import AudioRef, Prompt, Route, Turn, Utterance
+from cogaudio_rl.types import AudioRef, Prompt, Route, SpokenReply, Turn, Utterance, VoiceStyle
 
 MAX_SECONDS = 30.0
 """What encoders after Whisper take; the same for every model, so that all hear the same."""
@@ -35,6 +36,14 @@ class Heard:
     """Of some turn only the end is heard."""
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer: what the user would hear, and the voice it asks for, if it does."""
+
+    reply: str
+    voice: VoiceStyle | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """A dialogue, and what was answered to each of its turns."""
@@ -44,6 +53,8 @@ class Answered:
     """What the user would hear, one for each turn."""
     sounds: tuple[AudioRef | None, ...]
     """Each reply spoken; None where nobody spoke it, or there was nothing to say."""
+    voices: tuple[VoiceStyle | None, ...] = ()
+    """How each is to be spoken, where the model was asked for that; None where it did not say so."""
     cut: bool = False
 
 
@@ -91,13 +102,13 @@ async def converse(
     route: Route,
     seed: int,
     progress: Callable[[int], None],
-) -> list[tuple[str, ...]]:
+) -> list[tuple[Said, ...]]:
     """What the model says to each turn of each dialogue, greedily, after its own earlier replies.
 
     ``progress`` is told how many more were answered. Raises InputError where a dialogue leaves no room
     to answer.
     """
-    said: list[list[str]] = [[] for _ in dialogues]
+    said: list[list[Said]] = [[] for _ in dialogues]
     for place in range(max(map(len, dialogues), default=0)):
         going = [i for i, turns in enumerate(dialogues) if len(turns) > place]
         for start in range(0, len(going), PROMPTS_AT_ONCE):
@@ -106,7 +117,7 @@ async def converse(
                 Prompt(
                     utterance=dialogues[i][place],
                     route=route,
-                    history=history_of(dialogues[i], said[i]),
+                    history=history_of(dialogues[i], [s.reply for s in said[i]]),
                 )
                 for i in part
             ]
@@ -114,9 +125,17 @@ async def converse(
                 asked, n=1, temperature=0.0, seed=seed_for(seed, "eval", "humdial")
             )
             for i, group in zip(part, groups, strict=True):
-                said[i].append(reply_of(group.rollouts[0].text))
+                said[i].append(_said(group.rollouts[0].text, route))
             progress(len(part))
-    return [tuple(replies) for replies in said]
+    return [tuple(answers) for answers in said]
+
+
+def _said(text: str, route: Route) -> Said:
+    if route is Route.SPOKEN:
+        answer = spoken.parse(text)
+        if isinstance(answer, SpokenReply):
+            return Said(answer.response, answer.voice)
+    return Said(reply_of(text))
 
 
 def history_of(utterances: Sequence[Utterance], replies: Sequence[str]) -> tuple[Turn, ...]:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from cogaudio_rl.data.audio import SAMPLE_RATE_HZ, probe_audio, write_audio
-from cogaudio_rl.data.lime.speakers import Line, Speaker
+from cogaudio_rl.data.lime.reply_voice import line_for
+from cogaudio_rl.data.lime.speakers import Speaker
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.humdial_dialogues import Answered, plain
 from cogaudio_rl.seeding import seed_for
-from cogaudio_rl.types import AudioRef
+from cogaudio_rl.types import AudioRef, SpokenReply
+from cogaudio_rl.voices import voice_for
 
 SPOKEN_TASK = "T3"
-TONE = ("neutral", "mid")
-"""Emotion and intensity of every reply. What the user feels is hidden in the challenge's test set."""
+PLAIN = voice_for("neutral")
+"""How a reply is spoken that asks for no voice. What the user feels is hidden in the challenge's test
+set."""
 MIN_SECONDS = 0.05
 """Less is no reply: whoever spoke it stumbled."""
 
@@ -28,8 +32,9 @@ def speak_replies(
 ) -> list[Answered]:
     """The same, with every reply of T3 that says something spoken in ``folder``.
 
-    In one voice for each language, which is the assistant's. A file is named by what is said, so that
-    what was spoken once stays. Raises DataError for a reply that the speaker cannot say.
+    By one speaker for each language, who is the assistant, and in the manner that a reply asks for
+    where the model was asked how it should sound. A file is named by what is said, so that what was
+    spoken once stays. Raises DataError for a reply that the speaker cannot say.
     """
     voices: dict[str, str] = {}
     found: list[Answered] = []
@@ -42,32 +47,31 @@ def speak_replies(
         if language not in voices:
             voices[language] = speaker.voices("train", language)[0]
         sounds = [
-            _spoken(reply, language, voices[language], speaker, folder, seed)
-            for reply in answered.replies
+            _spoken(
+                SpokenReply(response=plain(reply), voice=voice or PLAIN),
+                language,
+                voices[language],
+                speaker,
+                folder,
+                seed,
+            )
+            for reply, voice in zip_longest(answered.replies, answered.voices)
         ]
         found.append(replace(answered, sounds=tuple(sounds)))
     return found
 
 
 def _spoken(
-    reply: str, language: str, voice: str, speaker: Speaker, folder: Path, seed: int
+    reply: SpokenReply, language: str, voice: str, speaker: Speaker, folder: Path, seed: int
 ) -> AudioRef | None:
-    text = plain(reply)
+    text = reply.response
     if not says_something(text):
         return None
-    told = "\n".join([type(speaker).__name__, voice, language, *TONE, str(seed), text])
+    line = line_for(reply, voice=voice, language=language, seed=seed_for(seed, "reply", text))
+    told = "\n".join(map(str, (type(speaker).__name__, *astuple(line))))
     path = folder / f"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}.wav"
     if path.is_file():
         return probe_audio(path)[0]
-    emotion, intensity = TONE
-    line = Line(
-        text=text,
-        language=language,
-        emotion=emotion,
-        intensity=intensity,
-        voice=voice,
-        seed=seed_for(seed, "reply", text),
-    )
     # One at a time: a speaker says the first line of a passage alike, whatever else is said.
     (sound,) = speaker.say([line])
     if len(sound) < MIN_SECONDS * SAMPLE_RATE_HZ or not np.any(sound):

@@ -18,6 +18,7 @@ from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.humdial_dialogues import Answered
 from cogaudio_rl.eval.humdial_submission import FOLDER, read_submission, write_submission
 from cogaudio_rl.eval.humdial_voice import speak_replies
+from cogaudio_rl.voices import voice_for
 
 SAID = {"zh": "我在听。", "en": "I am listening."}
 
@@ -92,6 +93,20 @@ def test_an_empty_reply_has_no_sound_and_is_no_fault(
     folder = write_submission(tmp_path / "out", mute)
     spoken = [a.sounds for a in read_submission(folder, reading) if a.dialogue.task == "T3"]
     assert [[s is not None for s in sounds] for sounds in spoken] == [[False, False, True]] * 4
+
+
+def test_a_reply_is_spoken_in_the_manner_it_asks_for(
+    reading: HumDialReading, tmp_path: Path
+) -> None:
+    voices = (voice_for("sad"), voice_for("happy"), None)
+    asked = [replace(a, voices=voices) for a in answered(reading, tmp_path)]
+    beeper = Beeper()
+    speak_replies(asked, beeper, tmp_path / "asked", seed=0)
+    assert [(line.emotion, line.intensity) for line in beeper.said[:3]] == [
+        ("sad", "low"),
+        ("happy", "mid"),
+        ("neutral", "mid"),
+    ]
 
 
 def lines_of(path: Path) -> list[dict[str, object]]:
