@@ -7,19 +7,18 @@ manifest ─► pitch and pace, measured ─► each (words, emotion) asked once
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from cogaudio_rl import prompts
-from cogaudio_rl.answer_cache import AnswerCache, ask_once
+from cogaudio_rl.answer_cache import AnswerCache
 from cogaudio_rl.config import Strict
 from cogaudio_rl.data.corpora.reading import Progress, silent
 from cogaudio_rl.data.lime.attributed import QUARANTINED, write_quarantined
 from cogaudio_rl.data.lime.attributions import Attributed, Manner, checked, manners
+from cogaudio_rl.data.lime.llm import LlmAuthor, said_in
 from cogaudio_rl.data.lime.recipe import AuthorConfig
 from cogaudio_rl.data.lime.words import LANGUAGES
 from cogaudio_rl.data.lime.write import Refused, unanswered
@@ -145,7 +144,7 @@ class Asker:
     """Asks an LLM what an emotion is due to, and again when a check refuses the answer."""
 
     def __init__(self, author: AuthorConfig, endpoint: ChatEndpoint, cache: AnswerCache) -> None:
-        self._author, self._endpoint, self._cache = author, endpoint, cache
+        self._llm = LlmAuthor(author, endpoint, cache)
 
     async def ask(self, utterance: Utterance) -> tuple[str, str] | tuple[Refused, ...]:
         """Cause and plan, or all that was refused."""
@@ -154,12 +153,15 @@ class Asker:
             known = ", ".join(LANGUAGES)
             reason = f"no author for language {utterance.language!r}; known: {known}"
             return (Refused(what=what, reasons=(reason,)),)
+        material = said_in(
+            utterance.transcript, language=utterance.language, emotion=utterance.emotion
+        )
         refused: list[Refused] = []
         # Cause and plan are checked here without the sound: any manner will do.
         anyhow = Manner(pitch="middle", pace="medium")
-        for attempt in range(self._author.max_rejections):
+        for attempt in range(self._llm.settings.max_rejections):
             try:
-                said = await self._said(utterance, attempt)
+                said = await self._llm.ask("lime_attribute.md", material, _Said, nth=attempt)
             except NoAnswer as error:
                 return (*refused, unanswered(what, error))
             cause, plan = (" ".join(text.split()) for text in (said.cause, said.plan))
@@ -168,24 +170,3 @@ class Asker:
                 return cause, plan
             refused.append(Refused(what=what, reasons=found))
         return tuple(refused)
-
-    async def _said(self, utterance: Utterance, attempt: int) -> _Said:
-        material = {
-            "sentence": utterance.transcript,
-            "language": {"en": "English", "zh": "Chinese"}[utterance.language],
-            "emotion": utterance.emotion,
-        }
-        messages = [
-            {"role": "system", "content": prompts.load("lime_attribute.md")},
-            {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
-        ]
-        return await ask_once(
-            self._endpoint,
-            self._cache,
-            messages,
-            _Said,
-            model=self._author.model,
-            nth=attempt,
-            temperature=self._author.temperature,
-            max_tokens=self._author.max_tokens,
-        )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from cogaudio_rl import eips, prompts
-from cogaudio_rl.answer_cache import AnswerCache, ask_once
+from cogaudio_rl import eips
+from cogaudio_rl.answer_cache import AnswerCache
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.depths import annotate_nth
+from cogaudio_rl.data.lime.llm import LlmAuthor, said_in
 from cogaudio_rl.data.lime.recipe import AuthorConfig, LimeRecipe
 from cogaudio_rl.data.lime.words import is_written_in
 from cogaudio_rl.data.lime.write import Refused, unanswered
@@ -74,17 +74,18 @@ class LlmAnnotator:
     """Annotations from any chat endpoint, each asked for again when a check refuses it."""
 
     def __init__(self, author: AuthorConfig, endpoint: ChatEndpoint, cache: AnswerCache) -> None:
-        self._author, self._endpoint, self._cache = author, endpoint, cache
+        self._llm = LlmAuthor(author, endpoint, cache)
 
     async def annotate(
         self, sentence: Sentence, emotion: str, *, nth: int
     ) -> tuple[Annotation | None, list[Refused]]:
         refused: list[Refused] = []
         what = f"{ANNOTATION} {sentence.text_id}/{emotion}"
-        tries = self._author.max_rejections
+        material = said_in(sentence.text, language=sentence.language, emotion=emotion)
+        tries = self._llm.settings.max_rejections
         for attempt in range(nth * tries, (nth + 1) * tries):
             try:
-                said = await self._ask(sentence, emotion, attempt)
+                said = await self._llm.ask("lime_annotate.md", material, _Said, nth=attempt)
             except NoAnswer as error:
                 return None, [*refused, unanswered(what, error)]
             chain = EipsResponse(**{k: " ".join(v.split()) for k, v in said.model_dump().items()})
@@ -93,27 +94,6 @@ class LlmAnnotator:
                 return Annotation(eips=chain, depth=_DEEP), refused
             refused.append(Refused(what=what, reasons=reasons))
         return None, refused
-
-    async def _ask(self, sentence: Sentence, emotion: str, attempt: int) -> _Said:
-        material = {
-            "sentence": sentence.text,
-            "language": {"en": "English", "zh": "Chinese"}[sentence.language],
-            "emotion": emotion,
-        }
-        messages = [
-            {"role": "system", "content": prompts.load("lime_annotate.md")},
-            {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
-        ]
-        return await ask_once(
-            self._endpoint,
-            self._cache,
-            messages,
-            _Said,
-            model=self._author.model,
-            nth=attempt,
-            temperature=self._author.temperature,
-            max_tokens=self._author.max_tokens,
-        )
 
 
 def annotation_problems(chain: EipsResponse, sentence: Sentence, emotion: str) -> tuple[str, ...]:

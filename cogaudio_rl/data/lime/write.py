@@ -7,18 +7,16 @@ too much certainty it is refused, and another is asked for.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cogaudio_rl import prompts
-from cogaudio_rl.answer_cache import AnswerCache, ask_once
+from cogaudio_rl.answer_cache import AnswerCache
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.data.lime.author import Sentence
+from cogaudio_rl.data.lime.llm import LlmAuthor, language_name
 from cogaudio_rl.data.lime.plan import Family
 from cogaudio_rl.data.lime.recipe import LimeRecipe
 from cogaudio_rl.data.lime.words import feeling_in, is_written_in
@@ -107,12 +105,12 @@ class LlmWriter:
     """Sentences from any chat endpoint."""
 
     def __init__(self, recipe: LimeRecipe, endpoint: ChatEndpoint, cache: AnswerCache) -> None:
-        self._recipe, self._endpoint, self._cache = recipe, endpoint, cache
+        self._llm = LlmAuthor(recipe.author, endpoint, cache)
 
     async def sentence(self, family: Family) -> tuple[Sentence | None, list[Refused]]:
         refused: list[Refused] = []
         what = f"sentence of family {family.index}"
-        for nth in range(self._recipe.author.max_rejections):
+        for nth in range(self._llm.settings.max_rejections):
             try:
                 written = await self._write(family, nth)
                 reasons = sentence_problems(written.sentence, family.language)
@@ -127,34 +125,18 @@ class LlmWriter:
     async def _write(self, family: Family, nth: int) -> _Written:
         material = {
             "scenario": scenario_of(family),
-            "language": {"en": "English", "zh": "Chinese"}[family.language],
+            "language": language_name(family.language),
             "emotions": list(LIME_EMOTIONS),
             "number": family.index,
         }
-        return await ask_once(
-            self._endpoint,
-            self._cache,
-            _messages("lime_write.md", material),
-            _Written,
-            model=self._recipe.author.model,
-            nth=nth,
-            temperature=self._recipe.author.temperature,
-            max_tokens=self._recipe.author.max_tokens,
-        )
+        return await self._llm.ask("lime_write.md", material, _Written, nth=nth)
 
     async def _tells(self, sentence: str) -> tuple[str, ...]:
         """Why the words alone tell too much; empty where they do not."""
         material = {"sentence": sentence, "emotions": list(LIME_EMOTIONS)}
-        guess = await ask_once(
-            self._endpoint,
-            self._cache,
-            _messages("lime_ambiguity.md", material),
-            _Guess,
-            model=self._recipe.author.model,
-            max_tokens=self._recipe.author.max_tokens,
-        )
+        guess = await self._llm.ask("lime_ambiguity.md", material, _Guess, temperature=0.0)
         surest = max(guess.shares, key=lambda share: share.probability)
-        limit = self._recipe.author.max_text_certainty
+        limit = self._llm.settings.max_text_certainty
         if surest.probability <= limit:
             return ()
         return (f"the words alone say {surest.emotion!r} ({surest.probability:.2f} > {limit:g})",)
@@ -190,10 +172,3 @@ def _sentence(written: _Written, family: Family) -> Sentence:
         gist=written.gist,
         language=family.language,
     )
-
-
-def _messages(prompt: str, material: dict[str, object]) -> Sequence[dict[str, str]]:
-    return [
-        {"role": "system", "content": prompts.load(prompt)},
-        {"role": "user", "content": json.dumps(material, ensure_ascii=False)},
-    ]
