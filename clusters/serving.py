@@ -10,6 +10,7 @@ from typing import Any
 
 from actors import cores
 from clusters.backend import connect
+from clusters.serve_tuning import SERVE_TUNING
 from cogaudio_rl.config import Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.errors import ConfigError, RunError
@@ -105,17 +106,7 @@ def reload_models(config: Config) -> None:
 
 
 def _tune() -> None:
-    """Ray Serve's own settings for throughput; read when it is imported, and by what it starts."""
-    for name, value in {
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # That is meant to bring this, and Ray 2.56 reads it too early: an answer then takes a Ray task
-        # and an object for each chunk on its way from the replica, three times the proxy's work.
-        "RAY_SERVE_PROXY_USE_GRPC": "1",
-        # Replicas listening for themselves need a load balancer, which would listen everywhere.
-        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
-        # Ray gives its workers way to everybody else; here they are who is waited for.
-        "RAY_worker_niceness": "0",
-    }.items():
+    for name, value in SERVE_TUNING.items():
         os.environ.setdefault(name, value)
 
 

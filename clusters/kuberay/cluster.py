@@ -15,6 +15,7 @@ from clusters.kuberay.pods import (
     common_env,
     container_security,
     labels,
+    plain_env,
     pod_template,
     ray_container,
     scratch_mounts,
@@ -23,6 +24,7 @@ from clusters.kuberay.pods import (
     start_params,
 )
 from clusters.layout import Role, layout, total
+from clusters.serve_tuning import SERVE_TUNING
 from cogaudio_rl.config import Config, JudgeConfig, dump_config
 
 RECIPE = f"{RECIPE_FOLDER}/{RECIPE_FILE}"
@@ -77,17 +79,19 @@ def ray_cluster(
 def _head(name: str, config: Config, options: ManifestOptions, *, drives: bool) -> Document:
     """The driver runs here and nothing else: with no CPUs to give, Ray places no worker on it."""
     recipe = {"name": "recipe", "mountPath": RECIPE_FOLDER, "readOnly": True}
-    keys: list[Document] = []
+    env: list[Document] = []
     if drives:
-        keys += secret_env(options, _judge_keys(config), optional=False)
-        keys += secret_env(options, _LOGGING_KEYS, optional=True)
+        env += secret_env(options, _judge_keys(config), optional=False)
+        env += secret_env(options, _LOGGING_KEYS, optional=True)
+    else:
+        env += plain_env(SERVE_TUNING)
     container = ray_container(
         options,
         name="ray-head",
         image=image(config, options),
         cpus=options.head_cpus,
         memory_gib=options.head_memory_gib,
-        env=keys,
+        env=env,
         mounts=[recipe],
         ports=_HEAD_PORTS,
     )
@@ -125,7 +129,10 @@ def worker_group(
         cpus=group.cpus,
         gpus=group.gpus,
         memory_gib=group.memory_gib,
-        env=secret_env(options, keys, optional=False),
+        env=[
+            *plain_env(SERVE_TUNING if serving else {}),
+            *secret_env(options, keys, optional=False),
+        ],
         mounts=[{"name": "recipe", "mountPath": RECIPE_FOLDER, "readOnly": True}] * serving,
         ports={"serve": SERVE_PORT} if serving else None,
         ready=serve_ready() if serving else None,

@@ -144,6 +144,11 @@ def common_env(options: ManifestOptions) -> list[Document]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         **options.env,
     }
+    return plain_env(env)
+
+
+def plain_env(env: Mapping[str, str]) -> list[Document]:
+    """Environment variables that anybody may read."""
     return [{"name": name, "value": value} for name, value in env.items()]
 
 
