@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import rich.box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from cogaudio_rl.eval.metrics import Estimate
@@ -67,18 +68,26 @@ SUITE_COLUMNS: Mapping[str, str] = {
 """What the terminal shows of a suite, where it was measured; the report has the rest."""
 
 
+_ENDLESS = 10_000
+"""Characters; in what there is a table that does not fit says that it would."""
+
+
 def print_suites(results: SuiteResults, console: Console | None = None) -> None:
     """Print a small table for each suite, and a line for one that was not run."""
     out = console or Console()
     for result in results.values():
         if result.models:
-            out.print(_suite_table(result))
+            table = _suite_table(result)
+            at_ease = Measurement.get(out, out.options.update(width=_ENDLESS), table)
+            if at_ease.maximum > out.width:
+                table = _suite_table(result, intervals=False)
+            out.print(table)
         else:
             reason = result.not_run or "no model was evaluated"
             out.print(f"[bold]{escape(result.name)}[/bold]: not run: {escape(reason)}")
 
 
-def _suite_table(result: SuiteResult) -> Table:
+def _suite_table(result: SuiteResult, *, intervals: bool = True) -> Table:
     """Models down; the classical baseline and chance below them, where there are any."""
     models = result.models
     shown = [m for m in SUITE_COLUMNS if any(r.measured(m) for r in models.values())]
@@ -88,15 +97,17 @@ def _suite_table(result: SuiteResult) -> Table:
         pad_edge=False,
         collapse_padding=True,
         title_justify="left",
+        caption=None if intervals else "too narrow for intervals: the report has them",
+        caption_justify="left",
     )
     table.add_column("", overflow="fold")
     for metric in shown:
         table.add_column(SUITE_COLUMNS[metric], justify="right", no_wrap=True)
     for name, model in models.items():
-        table.add_row(escape(name), *(_cell(model.measured(m)) for m in shown))
+        table.add_row(escape(name), *(_cell(model.measured(m), intervals) for m in shown))
     if result.classical is not None:
         estimates = result.classical.estimates
-        table.add_row("SVM", *(_cell(estimates.get(m)) for m in shown))
+        table.add_row("SVM", *(_cell(estimates.get(m), intervals) for m in shown))
     levels = [chance_level(metric, next(iter(models.values()))) for metric in shown]
     if any(level is not None for level in levels):
         told = ("" if level is None else f"{level:.2f}" for level in levels)
@@ -104,7 +115,8 @@ def _suite_table(result: SuiteResult) -> Table:
     return table
 
 
-def _cell(estimate: Estimate | None) -> str:
+def _cell(estimate: Estimate | None, interval: bool = True) -> str:
     if estimate is None or estimate.n == 0:
         return "–"
-    return f"{estimate.value:.2f}[dim]±{(estimate.hi - estimate.lo) / 2:.2f}[/dim]"
+    told = f"±{(estimate.hi - estimate.lo) / 2:.2f}" if interval else ""
+    return f"{estimate.value:.2f}[dim]{told}[/dim]"

@@ -14,7 +14,7 @@ from rich.console import Console
 from synthetic_results import make_facts
 from synthetic_suites import NOTHING, estimate, make_suites, not_run, with_estimates
 
-from cogaudio_rl.eval.console import print_suites
+from cogaudio_rl.eval.console import SUITE_COLUMNS, print_suites
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.eval.suite import SuiteResult
 from cogaudio_rl.eval.suite_metrics import LISTENING, TABLE_TEXTS, chance_level
@@ -347,6 +347,19 @@ def test_the_terminal_shows_every_suite_in_80_columns(suites: Suites):
     assert "test: 42 items" in told
     assert "esd: not run: no folder was given for esd" in told
     for text in ("qwen-omni-7b", "D/grpo", "SVM", "chance", "text only", "final"):
+        assert text in told
+
+
+def test_many_figures_leave_their_names_room_in_80_columns(suites: Suites):
+    votes = {name: estimate(0.25) for name in SUITE_COLUMNS if name.startswith("votes_")}
+    votes["format_ambiguity"] = estimate(1.0)
+    model = replace(suites["test"].models["D"], estimates=votes)
+    out = io.StringIO()
+    of = replace(suites["test"], models={"base": model, "D/from_text_alone": model}, classical=None)
+    print_suites({"ambiguity": of}, Console(file=out, width=80))
+    told = out.getvalue()
+    assert "…" not in told
+    for text in ("base", "D/from_text_alone", "Brier", "too narrow for intervals"):
         assert text in told
 
 
