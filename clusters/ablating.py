@@ -15,6 +15,7 @@ from cogaudio_rl.config import Config, dump_config
 from cogaudio_rl.console import Console
 from cogaudio_rl.errors import CheckpointError, ConfigError
 from cogaudio_rl.stages.variants import Variant, config_of, folder_of, load_variants, trained
+from cogaudio_rl.types import Route
 
 
 def list_variants(source: str) -> None:
@@ -60,7 +61,8 @@ def ablate(run: Path, names: Sequence[str], source: str, overrides: Sequence[str
             init=None if whole else run / "checkpoints" / variant.start,
             resume=folder_of(run, name).is_dir(),
         )
-    console.note(f"compare them: cogaudio-rl eval --run {run} --suite test")
+    suite = "ambiguity" if Route.AMBIGUITY in as_written.rl.routes else "test"
+    console.note(f"compare them: cogaudio-rl eval --run {run} --suite {suite}")
 
 
 def _refuse_changed(name: str, config: Config, folder: Path) -> None:
