@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from clusters.contestants import Model, run_of
-from cogaudio_rl.config import Config, override, parse_config
+from cogaudio_rl.config import Config, load_config, override, parse_config
 from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.eval.suites import SUITES
+from cogaudio_rl.stages.variants import folder_of, trained
 
 MEASURING = ("eval", "cluster", "seed")
 """Sections of a recipe that say how is measured, and not what was trained."""
@@ -130,12 +131,24 @@ def _refuse_unlike(runs: Sequence[Run]) -> None:
                 f"{str(first.folder)!r} and {str(run.folder)!r} are both called {run.name!r} and "
                 f"differ in {differs}; give one another name: NAME={run.folder}"
             )
+        for variant in trained(first.folder).keys() & trained(run.folder).keys():
+            one, two = (_variant(r.folder, variant) for r in (first, run))
+            if differs := _difference(one, two):
+                raise ConfigError(
+                    f"variant {variant!r} of {str(first.folder)!r} and of {str(run.folder)!r} differ "
+                    f"in {differs}; train one anew, or give a run another name: NAME={run.folder}"
+                )
         other = seen.setdefault((run.name, run.config.seed), run)
         if other is not run:
             raise ConfigError(
                 f"{str(other.folder)!r} and {str(run.folder)!r} are both {run.name!r} with seed "
                 f"{run.config.seed}; give another seed, or another name: NAME={run.folder}"
             )
+
+
+def _variant(run: Path, name: str) -> Config:
+    """As it was trained, but for where its data lay."""
+    return load_config(str(folder_of(run, name) / "config.yaml"), ["data.root=null"])
 
 
 def _difference(one: Config, other: Config) -> str:

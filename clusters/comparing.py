@@ -218,6 +218,8 @@ def _home_first(name: str, runs: Sequence[Run], others: Sequence[Model]) -> list
         refuse_own_tests(runs)
     elif name.startswith("ambiguity"):
         home = next((c for c in configs if c.is_about_votes), home)
+    elif name == "attribution":
+        home = next((c for c in configs if c.is_about_attribution), home)
     else:
         home = next((c for c in configs if c.data.kind == "lime_mini"), home)
     behind = [

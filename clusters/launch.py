@@ -14,6 +14,7 @@ from clusters.memory_watch import MemoryWatch
 from cogaudio_rl.config import ClusterConfig, Config
 from cogaudio_rl.console import Console
 from cogaudio_rl.data.lime.build import build_lime_mini
+from cogaudio_rl.data.manifest import read_manifest
 from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.eval.over_folds import summarise_folds
 from cogaudio_rl.eval.seeds import summarise_seeds
@@ -151,6 +152,7 @@ def run_folds(config: Config, folder: Path, *, resume: bool, overwrite: bool) ->
     folds = sorted(path.parent for path in folder.glob("*/test.jsonl"))
     if not folds:
         raise ConfigError(f"--folds {str(folder)!r} holds no <fold>/test.jsonl; see `data voted`")
+    _refuse_folds(config, folds)
     for fold in folds:
         data = config.data.model_copy(update={"root": fold})
         out = config.out_dir / fold.name
@@ -171,6 +173,25 @@ def run_folds(config: Config, folder: Path, *, resume: bool, overwrite: bool) ->
         low, high = js["ci95"]
         console.note(f"{name}: JS {js['value']:.3f} ({low:.3f} to {high:.3f}), n {js['n']}")
     console.note(f"all folds: {config.out_dir / 'folds.json'}")
+
+
+def _refuse_folds(config: Config, folds: Sequence[Path]) -> None:
+    """Before anything trains: every utterance is to be tested, and once."""
+    tested: dict[str, Path] = {}
+    for fold in folds:
+        ids = [utterance.id for utterance in read_manifest(fold / "test.jsonl")]
+        if len(ids) > config.eval.max_utterances:
+            raise ConfigError(
+                f"fold {fold.name} has {len(ids)} utterances to test and eval.max_utterances is "
+                f"{config.eval.max_utterances}; set it to {len(ids)} or more"
+            )
+        for name in ids:
+            if name in tested:
+                raise ConfigError(
+                    f"utterance {name!r} is tested in {tested[name].name} and in {fold.name}; folds of "
+                    "two protocols lie in one folder, write them again into an empty one"
+                )
+            tested[name] = fold
 
 
 def export_merged(checkpoint: Path, out: Path, base: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cogaudio_rl.config import Config, DataConfig
@@ -16,7 +16,7 @@ from cogaudio_rl.data.lime.mixtures import build_mixtures
 from cogaudio_rl.data.manifest import disjoint, read_manifest, validate_split
 from cogaudio_rl.data.mixture import Mixture
 from cogaudio_rl.data.shards import in_shards
-from cogaudio_rl.data.splits import Splits
+from cogaudio_rl.data.splits import Splits, in_order
 from cogaudio_rl.data.votes import vote_table
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.types import LIME_EMOTIONS, Utterance
@@ -32,7 +32,7 @@ def load_splits(config: Config, run_dir: Path, progress: Progress) -> Splits:
     if source.kind == "emodb":
         return load_emodb(source, config.seed)
     if source.kind == "manifest":
-        return _load_manifests(source, config.seed, progress)
+        return _load_manifests(config, progress)
     folder = run_dir / "data" if source.root is None else _folder(source)
     if source.root is None and source.kind == "ambiguity_mini":
         build_mixtures(
@@ -60,19 +60,23 @@ def load_splits(config: Config, run_dir: Path, progress: Progress) -> Splits:
     return Splits(train=train, rl=rl, test=test, dev=dev)
 
 
-def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits:
+def _load_manifests(config: Config, progress: Progress) -> Splits:
     """Every record is looked at once: no run should end after days at a line that is there today."""
+    source, seed = config.data, config.seed
     root = _folder(source)
     test = read_manifest(root / "test.jsonl")
     mixture, seen = Mixture.of(source), set[str]()
     what = {"text": "text_id", "speaker": "speaker"}[source.apart_by]
-    check_audio(_noting(what, mixture.read(progress), seen))
+    read: Iterable[Utterance] = mixture.read(progress)
+    if config.is_about_votes:
+        read = _voted_alike(test, read)
+    check_audio(_noting(what, read, seen))
     dev = _dev(root)
     disjoint(seen, {getattr(u, what) for u in test}, what, ("train", "test"))
     disjoint(seen, {getattr(u, what) for u in dev}, what, ("train", "dev"))
     if (root / "rl.jsonl").is_file():
         rl = read_manifest(root / "rl.jsonl")
-        check_audio(rl)
+        check_audio(_voted_alike(test, rl) if config.is_about_votes else rl)
     else:
         rl = mixture.draw(source.rl_utterances, seed=seed)
         if not rl:
@@ -86,6 +90,18 @@ def _load_manifests(source: DataConfig, seed: int, progress: Progress) -> Splits
         validate_split(rl, dev, names=("rl", "dev"), texts=by_text, speakers=not by_text)
     check_audio((*test, *dev))
     return Splits(train=mixture, rl=rl, test=test, dev=dev)
+
+
+def _voted_alike(test: Sequence[Utterance], train: Iterable[Utterance]) -> Iterator[Utterance]:
+    """The training utterances, once all have votes in the very labels of the test's.
+
+    Raises DataError naming the first that has not, of both.
+    """
+    labels = in_order(test[0].votes or ()) if test else ()
+    vote_table(test, labels)
+    for utterance in train:
+        vote_table((utterance,), labels)
+        yield utterance
 
 
 def _dev(folder: Path) -> tuple[Utterance, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cogaudio_rl.data.mixture import Mixture
-from cogaudio_rl.types import KNOWN_EMOTIONS, LIME_EMOTIONS, Utterance
+from cogaudio_rl.types import LIME_EMOTIONS, Utterance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,5 +28,5 @@ def labels(splits: Splits) -> tuple[str, ...]:
 
 def in_order(emotions: Collection[str]) -> tuple[str, ...]:
     """LIME's first and in the paper's order, then others by name."""
-    order = (*LIME_EMOTIONS, *sorted(KNOWN_EMOTIONS.difference(LIME_EMOTIONS)))
-    return tuple(emotion for emotion in order if emotion in emotions)
+    first = tuple(emotion for emotion in LIME_EMOTIONS if emotion in emotions)
+    return (*first, *sorted(set(emotions).difference(first)))

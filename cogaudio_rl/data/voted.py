@@ -73,7 +73,7 @@ def prepare_voted(
 
     Cues are measured relative to all clips of a speaker, which is no label and so no leak. Raises
     DataError for a bad manifest, a sound that is missing or unreadable, and where none has votes in
-    these labels.
+    these labels, and for a folder with folds of another protocol.
     """
     utterances = read_manifest(manifest)
     _refuse_soundless(manifest, utterances)
@@ -88,6 +88,11 @@ def prepare_voted(
     check_audio(voted.utterances)
     written = with_chains(voted.utterances, seed=recipe.seed, progress=progress)
     folds = _folds(written, recipe)
+    there = {path.parent.name for path in out.glob("*/test.jsonl")}
+    if others := sorted(there - {fold.name for fold in folds}):
+        raise DataError(
+            f"{str(out)!r} holds {', '.join(others)} of another protocol; name another --out"
+        )
     sizes = {
         fold.name: _write(out / fold.name, fold, folds[(place + 1) % len(folds)], recipe)
         for place, fold in enumerate(folds)

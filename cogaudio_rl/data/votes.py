@@ -67,9 +67,9 @@ def with_votes(
     ``merge`` counts votes of one name for another, such as IEMOCAP's ``{"excited": "happy"}``. An
     utterance is quarantined without votes, with those of fewer than ``FEWEST_LISTENERS``, where a
     label was not offered to its listeners, and where some heard what is no label; with
-    ``renormalise`` those votes are left out instead, unless no other is left, and the utterance is
-    listed. Shares whose number of listeners is unknown are taken as they are. Raises DataError for
-    labels that come twice or are fewer than two.
+    ``renormalise`` those votes and listeners are left out instead, if enough others are left, and the
+    utterance is listed. Shares whose number of listeners is unknown are taken as they are. Raises
+    DataError for labels that come twice or are fewer than two.
     """
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise DataError(f"labels must be two or more, each once, got {', '.join(labels)}")
@@ -78,13 +78,15 @@ def with_votes(
     renormalised: list[str] = []
     for utterance in utterances:
         try:
-            votes, lost = _told(utterance, labels, merge or {}, renormalise)
+            votes, left = _told(utterance, labels, merge or {}, renormalise)
         except DataError as error:
             quarantined[utterance.id] = str(error)
             continue
-        kept.append(dataclasses.replace(utterance, votes=votes))
-        if lost:
+        number = utterance.listeners
+        if left < 1:
             renormalised.append(utterance.id)
+            number = None if number is None else round(number * left)
+        kept.append(dataclasses.replace(utterance, votes=votes, listeners=number))
     return Voted(
         labels=tuple(labels),
         utterances=tuple(kept),
@@ -128,8 +130,8 @@ def vote_counts(utterances: Sequence[Utterance], labels: Sequence[str]) -> npt.N
 
 def _told(
     utterance: Utterance, labels: Sequence[str], merge: Mapping[str, str], renormalise: bool
-) -> tuple[dict[str, float], bool]:
-    """The shares in the order of ``labels``, and whether votes were left out."""
+) -> tuple[dict[str, float], float]:
+    """The shares in the order of ``labels``, and what part of all votes they are."""
     if utterance.votes is None:
         raise DataError("it has no votes")
     check_votes(utterance.votes, utterance.listeners)
@@ -143,9 +145,14 @@ def _told(
     outside = {name: share for name, share in merged.items() if share > 0 and name not in labels}
     inside = {label: merged[label] for label in labels}
     if not outside:
-        return inside, False
+        return inside, 1.0
     total = math.fsum(inside.values())
     if not renormalise or total <= _TOLERANCE:
         heard = ", ".join(f"{name} {share:.2f}" for name, share in sorted(outside.items()))
         raise DataError(f"some heard what is no label of this task: {heard}")
-    return {label: share / total for label, share in inside.items()}, True
+    if utterance.listeners is not None and round(utterance.listeners * total) < FEWEST_LISTENERS:
+        raise DataError(
+            f"of {utterance.listeners} listeners {utterance.listeners * total:g} heard an emotion of "
+            f"this task; it takes {FEWEST_LISTENERS}"
+        )
+    return {label: share / total for label, share in inside.items()}, total

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from cogaudio_rl import ambiguity
@@ -22,7 +22,7 @@ from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.distribution import distribution_estimates
 from cogaudio_rl.eval.estimates import estimate_timings
 from cogaudio_rl.eval.metrics import mean_estimate
-from cogaudio_rl.eval.result import ModelResult, Timing
+from cogaudio_rl.eval.result import ModelResult, Timing, VoteRow
 from cogaudio_rl.eval.run import PROMPTS_AT_ONCE, select_utterances, take_timings
 from cogaudio_rl.ports import Sampler
 from cogaudio_rl.run_folder import write_whole
@@ -30,20 +30,6 @@ from cogaudio_rl.seeding import seed_for
 from cogaudio_rl.types import Prefix, Prompt, Rollout, Route, Utterance
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteRow:
-    """One utterance, what a model said of it, and what it takes listeners to have heard."""
-
-    utterance_id: str
-    text: str
-    """As generated, tags and all."""
-    failure: str | None
-    """Why it does not parse; None when it does."""
-    tokens: int
-    votes: tuple[float, ...]
-    predicted: tuple[float, ...]
 
 
 def labels_of(utterances: Sequence[Utterance]) -> tuple[str, ...]:
@@ -102,6 +88,7 @@ async def evaluate_votes(
         rows += [
             VoteRow(
                 utterance_id=u.id,
+                speaker=u.speaker,
                 text=rollout.text,
                 failure=_failure(rollout.text, labels),
                 tokens=len(rollout.token_ids),
@@ -113,7 +100,11 @@ async def evaluate_votes(
         progress(len(rows), len(asked))
     samples = config.bootstrap_samples
     estimates = distribution_estimates(
-        votes_NK, [row.predicted for row in rows], samples=samples, seed=seed
+        votes_NK,
+        [row.predicted for row in rows],
+        samples=samples,
+        seed=seed,
+        voices=[row.speaker for row in rows],
     )
     result = ModelResult(
         labels=labels,
@@ -130,6 +121,7 @@ async def evaluate_votes(
         | estimate_timings(taken, samples=samples, seed=seed, routes=routes),
         bootstrap_samples=samples,
         timings=taken,
+        votes=tuple(rows),
     )
     return result, tuple(rows)
 

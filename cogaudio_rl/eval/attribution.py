@@ -99,7 +99,7 @@ async def evaluate_attribution(
     said = await asking.ask(Route.SPOKEN, 0.0)
     empathy = await scorer.score(_replies(asked, direct))
     empathy_drawn = await scorer.score(_replies(asked, drawn))
-    distances, resampling = _distances(asked, direct, teaching.replies)
+    distances, resampling = _distances(asked, drawn, teaching.replies)
     heard = _heard(asked, said, teaching, seed=seed)
     rows = tuple(
         ReplyRow(
@@ -261,7 +261,11 @@ def _replies(
 def _distances(
     utterances: Sequence[Utterance], said: Sequence[Rollout], teacher: Mapping[str, Dictated]
 ) -> tuple[list[float], list[float]]:
-    """Of each reply to the teacher's first drawn one, and of its second to its first."""
+    """Of each drawn reply to the teacher's first drawn one, and of its second to its first.
+
+    All of them are drawn: a greedy reply, the middle of many, is nearer to any than they are to one
+    another.
+    """
     drawn = [[reply or "" for reply in teacher[u.id].replies[1:3]] for u in utterances]
     vectors: Any = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
     vectors.fit([reply for pair in drawn for reply in pair])

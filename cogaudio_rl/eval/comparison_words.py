@@ -26,8 +26,11 @@ def headline(systems: Sequence[System], cells: Cells, balance: Balance) -> list[
         f"{number} {'seed' if number == '1' else 'seeds'} of each.",
         balance.sentence,
     ]
-    if number == "1":
-        told.append("Intervals are over utterances alone: one seed says nothing of others.")
+    if min(seeds, default=0) == 1:
+        told.append(
+            "Where there is one seed, intervals are over utterances alone: one seed says nothing of "
+            "others."
+        )
     for suite, of_suite in cells.items():
         told += [
             sentence

@@ -30,11 +30,12 @@ beside it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from cogaudio_rl.eval.agreement import Ints, bootstrap
+from cogaudio_rl.eval.agreement import Ints, bootstrap, bootstrap_groups
 from cogaudio_rl.eval.metrics import Estimate, Floats, mean_estimate
 
 METRICS: tuple[str, ...] = (
@@ -55,30 +56,56 @@ _SAME = 1e-9
 
 
 def distribution_estimates(
-    votes_NK: npt.ArrayLike, predicted_NK: npt.ArrayLike, *, samples: int, seed: int
+    votes_NK: npt.ArrayLike,
+    predicted_NK: npt.ArrayLike,
+    *,
+    samples: int,
+    seed: int,
+    voices: Sequence[str] | None = None,
 ) -> dict[str, Estimate]:
-    """Every metric of ``METRICS``, each with its interval over utterances.
+    """Every metric of ``METRICS``, each with its interval: over voices, all clips of one together,
+    where ``voices`` tells whose each clip is; else over utterances.
 
     ``r2`` and ``correlation2`` are NaN where no vote (or no prediction) differs from uniform. Raises
     ValueError for what :func:`checked` refuses.
     """
     votes, predicted = checked(votes_NK, predicted_NK)
-    each = {
+    each = by_utterance(votes, predicted)
+    whole = {
+        "r2": lambda drawn_BN: _r2(votes, predicted, drawn_BN),
+        "correlation2": lambda drawn_BN: _correlation2(votes, predicted, drawn_BN),
+        "calibration_error": lambda drawn_BN: _calibration(votes, predicted, drawn_BN),
+    }
+    if voices is None:
+        found = {name: mean_estimate(of, samples=samples, seed=seed) for name, of in each.items()}
+        for name, statistic in whole.items():
+            found[name] = bootstrap(statistic, len(votes), samples=samples, seed=seed)
+    else:
+        found = {
+            name: mean_over(of, voices, samples=samples, seed=seed) for name, of in each.items()
+        }
+        for name, statistic in whole.items():
+            found[name] = bootstrap_groups(statistic, voices, samples=samples, seed=seed)
+    return {name: found[name] for name in METRICS}
+
+
+def by_utterance(votes_NK: npt.ArrayLike, predicted_NK: npt.ArrayLike) -> dict[str, Floats]:
+    """The metrics that are a mean over utterances, of each [N]."""
+    votes, predicted = checked(votes_NK, predicted_NK)
+    return {
         "js": jensen_shannon(votes, predicted),
         "bhattacharyya": bhattacharyya(votes, predicted),
         "brier": brier(votes, predicted),
         "top1": top_accuracy(votes, predicted, k=1),
         "top2": top_accuracy(votes, predicted, k=2),
     }
-    found = {name: mean_estimate(of, samples=samples, seed=seed) for name, of in each.items()}
-    whole = {
-        "r2": lambda drawn_BN: _r2(votes, predicted, drawn_BN),
-        "correlation2": lambda drawn_BN: _correlation2(votes, predicted, drawn_BN),
-        "calibration_error": lambda drawn_BN: _calibration(votes, predicted, drawn_BN),
-    }
-    for name, statistic in whole.items():
-        found[name] = bootstrap(statistic, len(votes), samples=samples, seed=seed)
-    return {name: found[name] for name in METRICS}
+
+
+def mean_over(values_N: Floats, voices: Sequence[str], *, samples: int, seed: int) -> Estimate:
+    """The mean of one value per clip, its interval over voices."""
+    return bootstrap_groups(
+        lambda drawn_BN: values_N[drawn_BN].mean(axis=1), voices, samples=samples, seed=seed
+    )
 
 
 def jensen_shannon(votes_NK: npt.ArrayLike, predicted_NK: npt.ArrayLike) -> Floats:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+from cogaudio_rl.eval.distribution import by_utterance, mean_over
 from cogaudio_rl.eval.estimates import ROW_METRICS
 from cogaudio_rl.eval.metrics import Estimate, paired_difference
 from cogaudio_rl.eval.result import ModelResult, Row
@@ -76,6 +77,31 @@ def compare(
     }
 
 
+def compare_votes(
+    names: tuple[str, str], models: Mapping[str, ModelResult], *, seed: int
+) -> dict[str, Estimate]:
+    """``first − second`` of each metric of votes that is a mean over utterances, the interval over
+    voices.
+
+    Raises ValueError when the two were not evaluated on the same utterances.
+    """
+    ours, theirs = (models[name] for name in names)
+    _refuse_others(
+        names, [r.utterance_id for r in ours.votes], [r.utterance_id for r in theirs.votes]
+    )
+    each = [
+        by_utterance([r.votes for r in m.votes], [r.predicted for r in m.votes])
+        for m in (ours, theirs)
+    ]
+    voices = [row.speaker for row in ours.votes]
+    return {
+        f"votes_{name}": mean_over(
+            each[0][name] - each[1][name], voices, samples=ours.bootstrap_samples, seed=seed
+        )
+        for name in each[0]
+    }
+
+
 def compare_accuracies(
     names: tuple[str, str], models: Mapping[str, ModelResult]
 ) -> dict[str, McNemar]:
@@ -91,10 +117,16 @@ def _values(
     names: tuple[str, str], models: Mapping[str, ModelResult]
 ) -> dict[str, tuple[list[float], list[float]]]:
     ours, theirs = (models[name] for name in names)
-    if [r.utterance_id for r in ours.rows] != [r.utterance_id for r in theirs.rows]:
-        raise ValueError(f"models {names[0]} and {names[1]} were evaluated on different utterances")
+    _refuse_others(
+        names, [r.utterance_id for r in ours.rows], [r.utterance_id for r in theirs.rows]
+    )
     return {
         metric: ([float(of(r)) for r in ours.rows], [float(of(r)) for r in theirs.rows])
         for metric, of in PAIRED_METRICS.items()
         if ours.measured(metric) and theirs.measured(metric)
     }
+
+
+def _refuse_others(names: tuple[str, str], ours: Sequence[str], theirs: Sequence[str]) -> None:
+    if ours != theirs:
+        raise ValueError(f"models {names[0]} and {names[1]} were evaluated on different utterances")

@@ -68,6 +68,21 @@ class Timing:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteRow:
+    """One utterance, what a model said of it, and what it takes listeners to have heard."""
+
+    utterance_id: str
+    speaker: str
+    text: str
+    """As generated, tags and all."""
+    failure: str | None
+    """Why it does not parse; None when it does."""
+    tokens: int
+    votes: tuple[float, ...]
+    predicted: tuple[float, ...]
+
+
 Swap = tuple[tuple[tuple[float | None, ...], ...], ...]
 """[family, emotion e, emotion r]: how well the reply made for r suits e, on the rubric."""
 
@@ -82,6 +97,8 @@ class ModelResult:
     bootstrap_samples: int
     timings: tuple[Timing, ...] = ()
     swap: Swap = ()
+    votes: tuple[VoteRow, ...] = ()
+    """In the place of ``rows`` where it is asked how listeners' votes are shared."""
 
     def measured(self, metric: str) -> Estimate | None:
         """The estimate; None where it rests on nothing or nobody made it."""
@@ -114,6 +131,10 @@ def load_result(path: Path) -> ModelResult:
         bootstrap_samples=raw["bootstrap_samples"],
         timings=tuple(Timing(**timing) for timing in raw["timings"]),
         swap=tuple(tuple(map(tuple, family)) for family in raw["swap"]),
+        votes=tuple(
+            VoteRow(**row | {key: tuple(row[key]) for key in ("votes", "predicted")})
+            for row in raw.get("votes", ())
+        ),
     )
 
 

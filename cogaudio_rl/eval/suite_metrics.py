@@ -261,6 +261,11 @@ PAIRED_TEXTS: Mapping[str, MetricText] = {
         "empathy_direct_t1",
         "empathy_explicit",
         "empathy_explicit_t1",
+        "votes_js",
+        "votes_bhattacharyya",
+        "votes_brier",
+        "votes_top1",
+        "votes_top2",
     )
 }
 """What the plots of paired differences show."""
@@ -365,8 +370,10 @@ def text_of(metric: str) -> MetricText:
 
 def scale_of(metric: str) -> tuple[float, float]:
     """The least and the most that a metric can be."""
-    if metric in _DIFFERENCES:
+    if metric in _DIFFERENCES or metric == "teacher_excess":
         return -1.0, 1.0
+    if metric == "empathy_gain":
+        return -3.0, 3.0
     if metric == "votes_r2":
         return -math.inf, 1.0
     highest = text_of(metric).highest

@@ -8,7 +8,7 @@ from typing import Any
 
 from cogaudio_rl.eval.emotion_space import divergence_by_pair
 from cogaudio_rl.eval.metrics import Estimate, confusion_matrix, estimate_json
-from cogaudio_rl.eval.paired import compare, compare_accuracies
+from cogaudio_rl.eval.paired import compare, compare_accuracies, compare_votes
 from cogaudio_rl.eval.paper import PAPER_MODELS, side_by_side
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.eval.suite import Classical, SuiteResult
@@ -17,7 +17,10 @@ from cogaudio_rl.eval.summary import RunFacts
 
 SuiteResults = Mapping[str, SuiteResult]
 
-PAIRS: tuple[tuple[str, str], ...] = (("D", "C"), ("D", "base"), ("C", "base"), ("D", "A"))
+PAIRS: tuple[tuple[str, str], ...] = (
+    *(("D", "C"), ("D", "base"), ("C", "base"), ("D", "A")),
+    *(("KL", "CE"), ("KL", "base"), ("CE", "base")),
+)
 """Compared utterance by utterance; beside them every other model against D."""
 
 OTHER = "no label"
@@ -107,8 +110,14 @@ def paired(models: Mapping[str, ModelResult], *, seed: int) -> Paired:
 
     Models whose rows were not kept are left out. Raises ValueError for different utterances.
     """
+    voted = {name: m for name, m in models.items() if m.votes}
+    found: Paired = {
+        "-".join(pair): {
+            metric: _difference(e) for metric, e in compare_votes(pair, voted, seed=seed).items()
+        }
+        for pair in pairs_of(voted)
+    }
     kept = {name: m for name, m in models.items() if m.rows}
-    found: Paired = {}
     for pair in pairs_of(kept):
         tests = compare_accuracies(pair, kept)
         found["-".join(pair)] = {

@@ -85,7 +85,7 @@ class Dictation:
             with self._console.progress("utterances") as advance:
                 asyncio.run(self._ask(path, utterances, drawn, advance))
             done = read_dictation(path)
-            self._report(done, utterances)
+        self._report(done, utterances)
         return done
 
     def _report(self, said: dict[str, Dictated], utterances: Sequence[Utterance]) -> None:

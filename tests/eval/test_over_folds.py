@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cogaudio_rl.errors import DataError
-from cogaudio_rl.eval.ambiguity import VoteRow, save_rows
+from cogaudio_rl.eval.ambiguity import save_rows
 from cogaudio_rl.eval.metrics import Estimate
 from cogaudio_rl.eval.over_folds import summarise_folds
-from cogaudio_rl.eval.result import ModelResult, save_result
+from cogaudio_rl.eval.result import ModelResult, VoteRow, save_result
 
 LABELS = ("happy", "sad")
 
@@ -21,6 +21,7 @@ def a_fold(folder: Path, rows: dict[str, tuple[float, float]], labels: tuple[str
     said = [
         VoteRow(
             utterance_id=name,
+            speaker=name,
             text="",
             failure=None if name != "b2" else "no_thought",
             tokens=3,

@@ -5,9 +5,10 @@ EmoDB's): what words that do name a feeling would add, it cannot read. A cue spe
 whose own level of it, by :data:`.synthesise.PROTOTYPES`, is nearer.
 
 A chain is the evidence for what most listeners hear and for what the largest minority hears, and names
-both; it tells no share, neither as a number nor in words such as "most" and "some". The paper's chain
-has no numbers either, as far as is known, and how votes are shared is what the divergence is to teach:
-a chain that told the shares would let cross-entropy learn them from its own text.
+both; it tells no share, neither as a number nor in words such as "most" and "some", but one: where all
+listeners heard the same it names no other. The paper's chain has no numbers either, as far as is known,
+and how votes are shared is what the divergence is to teach: a chain that told the shares would let
+cross-entropy learn them from its own text.
 """
 
 from __future__ import annotations
