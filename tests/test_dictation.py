@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rl_world import utterance
 
+from cogaudio_rl.config import load_config
+from cogaudio_rl.console import Console
 from cogaudio_rl.dictation import (
     Dictated,
     ReplyFailure,
@@ -19,6 +22,10 @@ from cogaudio_rl.dictation import (
     reply_in,
     with_dictation,
 )
+from cogaudio_rl.errors import DataError
+from cogaudio_rl.run_folder import RunFolder
+from cogaudio_rl.stages.backend import Backend
+from cogaudio_rl.stages.dictation import Dictation
 from cogaudio_rl.types import Rollout, StopReason
 
 
@@ -62,3 +69,16 @@ def test_a_file_that_was_cut_short_is_gone_on_with(tmp_path: Path) -> None:
     assert reopen(path) == {"u0": first}
     add(path, [second])
     assert read_dictation(path) == {"u0": first, "u1": second}
+
+
+def test_a_teacher_that_is_none_is_refused_each_time(tmp_path: Path) -> None:
+    """Also where the same command is given again, and there is nobody left to ask."""
+    asked = [utterance(i) for i in range(4)]
+    path = tmp_path / "dictation" / "train-0.jsonl"
+    path.parent.mkdir()
+    add(path, [Dictated(id=u.id, replies=(None,), failures=("empty",)) for u in asked])
+    config = load_config("ieat", [f"out_dir={tmp_path}"])
+    nobody = cast(Backend, None)
+    for _ in range(2):
+        with pytest.raises(DataError, match="the teacher replied to 0 of 4 utterances"):
+            Dictation(config, RunFolder(tmp_path), nobody, Console()).train(asked)

@@ -17,6 +17,7 @@ from clusters.launch import run_pipeline
 from cogaudio_rl.config import load_config
 from cogaudio_rl.data.manifest import write_manifest
 from cogaudio_rl.errors import ConfigError
+from cogaudio_rl.eval.suite_metrics import scale_of
 
 
 def refused(*arguments: str) -> str:
@@ -151,3 +152,18 @@ def test_two_recipes_and_two_seeds_of_one_end_to_end(
     assert CliRunner().invoke(app, command).exit_code == 0
     assert {p: p.read_bytes() for p in Path("table").rglob("answers.jsonl")} == kept
     assert json.loads(Path("table/compare.json").read_text("utf-8"))["systems"] == systems
+
+
+def test_seeds_of_a_variant_that_was_trained_otherwise_are_no_one_system(tmp_path: Path) -> None:
+    for seed, rate in ((0, "1.0e-4"), (1, "2.0e-4")):
+        run = a_run(tmp_path / "all" / f"seed-{seed}", f"seed={seed}")
+        a_run(run / "variants" / "grpo", f"seed={seed}", f"rl.learning_rate={rate}")
+        (run / "variants" / "grpo" / "checkpoints" / "stage3").mkdir(parents=True, exist_ok=True)
+    with pytest.raises(ConfigError, match=r"variant 'grpo' of .* differ in rl\.learning_rate"):
+        read_runs([str(tmp_path / "all")])
+
+
+def test_signed_figures_keep_their_intervals() -> None:
+    assert scale_of("teacher_excess")[0] < 0
+    assert scale_of("empathy_gain")[0] < 0
+    assert scale_of("empathy_direct") == (1.0, 4)

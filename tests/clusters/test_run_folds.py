@@ -10,13 +10,16 @@ from tiny_world import make_utterances, make_voted
 from typer.testing import CliRunner
 
 from clusters.cli import app
+from clusters.launch import run_folds
+from cogaudio_rl.config import load_config
 from cogaudio_rl.data.folds import speaker_folds
 from cogaudio_rl.data.manifest import write_manifest
+from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.metrics import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_utterance_is_tested_by_a_model_that_never_heard_its_speaker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,3 +49,19 @@ def test_every_utterance_is_tested_by_a_model_that_never_heard_its_speaker(
     written = {p: p.stat().st_mtime_ns for p in Path("runs").glob("fold*/report.json")}
     assert CliRunner().invoke(app, [*command, "--resume"]).exit_code == 0
     assert {p: p.stat().st_mtime_ns for p in Path("runs").glob("fold*/report.json")} == written
+
+
+def test_folds_that_would_not_test_all_once_are_refused_before_anything_trains(
+    tmp_path: Path,
+) -> None:
+    spoken = make_voted(make_utterances(tmp_path / "audio", 14))
+    for fold in speaker_folds(spoken, count=2, seed=0):
+        write_manifest(tmp_path / "voted" / fold.name / "test.jsonl", fold.test)
+    config = load_config("ambiguity_mini", [f"out_dir={tmp_path}/runs", "eval.max_utterances=6"])
+    with pytest.raises(ConfigError, match=r"eval\.max_utterances is 6; set it to"):
+        run_folds(config, tmp_path / "voted", resume=False, overwrite=False)
+    write_manifest(tmp_path / "voted" / "fold3" / "test.jsonl", spoken[:1])
+    config = load_config("ambiguity_mini", [f"out_dir={tmp_path}/runs"])
+    with pytest.raises(ConfigError, match=r"is tested in fold\d and in fold3"):
+        run_folds(config, tmp_path / "voted", resume=False, overwrite=False)
+    assert not (tmp_path / "runs").exists()

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from sounds import an_utterance, write_sine
 
-from cogaudio_rl.config import Config, DataConfig
+from cogaudio_rl.config import Config, DataConfig, load_config
 from cogaudio_rl.data.audio import probe_audio
 from cogaudio_rl.data.lime.mixtures import build_mixtures
 from cogaudio_rl.data.load import load_splits
@@ -225,3 +225,19 @@ def test_a_folder_without_manifests_is_named(kind: str, tmp_path: Path) -> None:
 def test_manifests_need_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.root is not set"):
         load_splits(a_run(kind="manifest"), tmp_path, quiet)
+
+
+@pytest.mark.parametrize("split", ["train", "rl", "test"])
+def test_votes_are_looked_at_before_anything_trains(split: str, tmp_path: Path) -> None:
+    shares = dict.fromkeys(LIME_EMOTIONS, 0.0)
+    corpus = {
+        name: [dataclasses.replace(u, votes=shares | {"sad": 1.0}, listeners=10) for u in part]
+        for name, part in a_corpus(tmp_path).items()
+    }
+    made = DataConfig.model_validate({"kind": "manifest", "root": write(tmp_path, corpus)})
+    config = load_config("ambiguity_mini", ()).model_copy(update={"data": made})
+    assert load_splits(config, tmp_path, quiet).test == tuple(corpus["test"])
+    corpus[split] = [dataclasses.replace(corpus[split][0], listeners=1)]
+    write(tmp_path, corpus)
+    with pytest.raises(DataError, match="one vote is no distribution"):
+        load_splits(config, tmp_path, quiet)

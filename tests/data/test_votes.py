@@ -148,3 +148,12 @@ def test_nothing_is_changed_that_need_not_be() -> None:
     shares = np.random.default_rng(0).dirichlet(np.ones(6), size=20)
     clips = [crema_d(f"u{i}", **dict(zip(SIX, row, strict=True))) for i, row in enumerate(shares)]
     np.testing.assert_array_equal(vote_table(clips, SIX), shares)
+
+
+def test_listeners_whose_votes_are_left_out_are_no_listeners_any_more() -> None:
+    most = iemocap("most", 4, angry=3 / 4, other=1 / 4)
+    one = iemocap("one", 3, happy=1 / 3, other=2 / 3)
+    found = with_votes([most, one], FOUR_CLASSES, renormalise=True)
+    assert [(u.id, u.listeners) for u in found.utterances] == [("most", 3)]
+    assert vote_counts(found.utterances, FOUR_CLASSES).sum() == 3
+    assert "of 3 listeners 1 heard an emotion of this task" in found.quarantined["one"]

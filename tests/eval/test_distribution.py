@@ -27,6 +27,7 @@ from cogaudio_rl.eval.distribution import (
     correlation2,
     distribution_estimates,
     jensen_shannon,
+    mean_over,
     r2,
     top_accuracy,
 )
@@ -312,3 +313,31 @@ def test_other_shapes_and_places_are_refused() -> None:
     for k, (metric, other) in itertools.product((0, 4), [(HALF, SURE)]):
         with pytest.raises(ValueError, match=f"k must be 1 to 3, got {k}"):
             top_accuracy(metric, other, k=k)
+
+
+def test_clips_of_one_voice_are_drawn_together() -> None:
+    """Voices that differ and clips that do not: what is uncertain is which voices there were."""
+    rng = np.random.default_rng(0)
+    level = rng.normal(size=12)
+    values = np.repeat(level, 20)
+    voices = [f"v{i}" for i in range(12) for _ in range(20)]
+    found = mean_over(values, voices, samples=2000, seed=0)
+    assert found.value == pytest.approx(level.mean())
+    assert found.n == 240
+    alike = mean_estimate(level, samples=2000, seed=0)  # one number of each voice
+    assert found.hi - found.lo == pytest.approx(alike.hi - alike.lo, rel=0.1)
+    apart = mean_over(values, [str(i) for i in range(240)], samples=2000, seed=0)
+    assert found.hi - found.lo > 3 * (apart.hi - apart.lo)
+    one = mean_over(values, ["v"] * 240, samples=200, seed=0)
+    assert one == mean_estimate(values, samples=200, seed=0)
+
+
+def test_all_metrics_have_intervals_over_voices() -> None:
+    p, q = drawn(3, n=60)
+    voices = [str(i % 6) for i in range(60)]
+    found = distribution_estimates(p, q, samples=100, seed=0, voices=voices)
+    clips = distribution_estimates(p, q, samples=100, seed=0)
+    assert {name: e.value for name, e in found.items()} == pytest.approx(
+        {name: e.value for name, e in clips.items()}
+    )
+    assert all(e.lo < e.hi for e in found.values())

@@ -9,8 +9,9 @@ from math import comb
 import pytest
 from synthetic_results import make_results
 
-from cogaudio_rl.eval.paired import compare, compare_accuracies, mcnemar
-from cogaudio_rl.eval.result import ModelResult
+from cogaudio_rl.eval.paired import compare, compare_accuracies, compare_votes, mcnemar
+from cogaudio_rl.eval.result import ModelResult, VoteRow
+from cogaudio_rl.eval.suite_summary import paired
 
 
 def answers(won: int, lost: int, both: int = 3, neither: int = 2) -> tuple[list[int], list[int]]:
@@ -94,3 +95,33 @@ def test_conflict_items_are_paired_among_themselves(models: dict[str, ModelResul
     # 4 families of 7 emotions, one of which is the words' own
     assert (found.value, found.n) == (1.0, 24)
     assert compare_accuracies(("D", "base"), pair)["conflict_accuracy"].ours_only == 24
+
+
+def told(name: str, predicted: float, speaker: str) -> VoteRow:
+    return VoteRow(
+        utterance_id=name,
+        speaker=speaker,
+        text="",
+        failure=None,
+        tokens=1,
+        votes=(1.0, 0.0),
+        predicted=(predicted, 1 - predicted),
+    )
+
+
+def test_votes_are_compared_clip_by_clip():
+    """(p − q)², a mean over two classes: 0.25 where half is missed, 0 where nothing is."""
+    clips = [("a", "x"), ("b", "x"), ("c", "y"), ("d", "y")]
+    base = ModelResult(labels=("happy", "sad"), rows=(), estimates={}, bootstrap_samples=50)
+    half, right = (
+        replace(base, votes=tuple(told(name, p, who) for name, who in clips)) for p in (0.5, 1.0)
+    )
+    found = compare_votes(("D", "C"), {"C": half, "D": right}, seed=0)
+    assert found["votes_brier"].value == pytest.approx(-0.25)
+    assert found["votes_brier"].hi == pytest.approx(-0.25)
+    assert found["votes_top1"].value == pytest.approx(0.5)  # a draw between two labels
+    assert found["votes_js"].n == 4
+    report = paired({"C": half, "D": right}, seed=0)
+    assert report["D-C"]["votes_brier"]["mean"] == pytest.approx(-0.25)
+    with pytest.raises(ValueError, match="different utterances"):
+        compare_votes(("D", "C"), {"C": replace(half, votes=half.votes[:3]), "D": right}, seed=0)
