@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt overrides.txt scripts/make_env.py scrip
 	echo "error: no Python 3.11 or 3.12 with venv was found; install one or name it: make PYTHON=/path/to/python3.11" >&2; \
 	exit 1
 
-quickstart: $(STAMP) ## the whole method in miniature, about 13 minutes on 2 cores
+quickstart: $(STAMP) ## the whole method in miniature, 15 to 20 minutes on 2 cores
 	$(BIN)/cogaudio-rl quickstart
 
 test: export OMP_NUM_THREADS ?= 1

@@ -98,7 +98,7 @@ def quickstart(
 ) -> None:
     """The whole method in miniature: data, stages I to III, evaluation and a report.
 
-    About 13 minutes on 2 cores, without a GPU; it leaves `runs/quickstart/report.html`.
+    15 to 20 minutes on 2 cores, without a GPU; it leaves `runs/quickstart/report.html`.
 
     The small base hears well and answers blandly. Stage I teaches it to reason from the voice to a
     reply, stage II to reply so without saying the reasoning, stage III (DR-SAPO) to prefer replies
