@@ -51,7 +51,7 @@ class ReplyRow:
     empathy: float | None
     empathy_drawn: float | None
     distance: float
-    """Of the greedy reply to one that the teacher drew."""
+    """Of the drawn reply to one that the teacher drew."""
     resampling: float
     """Of another that the teacher drew to that one."""
     thought: str
@@ -191,16 +191,21 @@ def with_gains(
 ) -> dict[str, ModelResult]:
     """The same with :func:`empathy_gain` over ``RIVAL``, where that was measured; ``rows_of`` says
     where a model's rows were saved."""
-    if RIVAL not in results:
-        return dict(results)
-    theirs, found = load_rows(rows_of(RIVAL)), dict[str, ModelResult]()
+    found = dict(results)
     for name, result in results.items():
-        estimates = dict(result.estimates)
-        if name != RIVAL:
-            gain = empathy_gain(load_rows(rows_of(name)), theirs, samples=samples, seed=seed)
-            estimates["empathy_gain"] = gain
-        found[name] = replace(result, estimates=estimates)
+        rival = next((r for r in (_rival_of(name), RIVAL) if r in results), name)
+        if rival != name:
+            ours, theirs = (load_rows(rows_of(one)) for one in (name, rival))
+            gain = empathy_gain(ours, theirs, samples=samples, seed=seed)
+            found[name] = replace(result, estimates={**result.estimates, "empathy_gain": gain})
     return found
+
+
+def _rival_of(name: str) -> str:
+    """Of the same run and seed: ``ieat/A#1`` of ``ieat/I2#1``."""
+    system, mark, seed = name.partition("#")
+    run, slash, _ = system.rpartition("/")
+    return f"{run}{slash}{RIVAL}{mark}{seed}"
 
 
 RIVAL = "A"

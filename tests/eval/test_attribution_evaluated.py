@@ -25,8 +25,11 @@ from cogaudio_rl.eval.attribution import (
     evaluate_attribution,
     load_rows,
     save_rows,
+    with_gains,
 )
+from cogaudio_rl.eval.metrics import mean_estimate
 from cogaudio_rl.eval.reply_voices import Listener, train_listener
+from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.eval.suite import SuiteResult
 from cogaudio_rl.eval.suite_report import write_suite_report
 from cogaudio_rl.eval.summary import RunFacts
@@ -217,3 +220,31 @@ def test_the_report_has_them(
     assert figures["voice_suits_reply"]["n"] == 14
     assert len(figures["teacher_excess"]["ci95"]) == 2
     assert "suits reply" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_a_student_is_held_against_the_rival_of_its_own_run_and_seed(tmp_path: Path) -> None:
+    def row(empathy: float) -> dict[str, Any]:
+        blank = dict.fromkeys(("direct", "drawn", "thought", "spoken"), "")
+        return {
+            "utterance_id": "u",
+            "emotion": "sad",
+            "empathy": empathy,
+            "empathy_drawn": None,
+        } | {
+            **blank,
+            "distance": 0.0,
+            "resampling": 0.0,
+            "told": {},
+            "reply_emotion": None,
+            "heard": None,
+        }
+
+    empathy = {"ieat/A#0": 1.0, "ieat/I1#0": 3.0, "ieat/A#1": 2.0, "ieat/I1#1": 3.0, "base": 1.0}
+    paths = {name: tmp_path / f"{i}.jsonl" for i, name in enumerate(empathy)}
+    for name, value in empathy.items():
+        paths[name].write_text(json.dumps(row(value)) + "\n", "utf-8")
+    measured = {"empathy_direct": mean_estimate([1.0], samples=9, seed=0)}
+    plain = ModelResult(labels=(), rows=(), estimates=measured, bootstrap_samples=9)
+    found = with_gains(dict.fromkeys(empathy, plain), paths.__getitem__, samples=9, seed=0)
+    gains = {n: r.estimates["empathy_gain"].value for n, r in found.items() if len(r.estimates) > 1}
+    assert gains == {"ieat/I1#0": 2.0, "ieat/I1#1": 1.0}
