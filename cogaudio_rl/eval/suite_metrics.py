@@ -175,7 +175,7 @@ _ATTRIBUTION: Mapping[str, MetricText] = {
             "Beside the teacher",
             "teacher_distance",
             "distance ↓",
-            "1 − cosine (TF-IDF, character 3- to 5-grams) of greedy direct replies to one that a "
+            "1 − cosine (TF-IDF, character 3- to 5-grams) of a direct reply, drawn, to one that a "
             "teacher drew, who is told emotion and cause",
             1,
         ),
