@@ -62,8 +62,9 @@ def difference_forest(pair: tuple[str, str], told: Mapping[str, Mapping[str, Any
         note="",
         zero=place(0.0),
         rows=tuple(
-            _difference(PAIRED_TEXTS[metric].full, difference, place)
+            _difference(text.full, difference, place, falls="↓" in text.title)
             for metric, difference in shown.items()
+            for text in (PAIRED_TEXTS[metric],)
         ),
     )
 
@@ -100,7 +101,10 @@ def _listening(metric: str, models: Mapping[str, ModelResult]) -> Forest | None:
     )
 
 
-def _difference(name: str, told: Mapping[str, Any], place: Callable[[float], float]) -> ForestRow:
+def _difference(
+    name: str, told: Mapping[str, Any], place: Callable[[float], float], *, falls: bool
+) -> ForestRow:
+    """``falls``: less of it is better."""
     low, high = told["ci95"]
     test = told.get("mcnemar")
     return ForestRow(
@@ -112,7 +116,7 @@ def _difference(name: str, told: Mapping[str, Any], place: Callable[[float], flo
         left=place(low),
         right=place(high),
         chance=None,
-        tone="up" if low > 0 else "down" if high < 0 else "",
+        tone="" if low <= 0 <= high else "up" if (low > 0) is not falls else "down",
     )
 
 

@@ -16,14 +16,43 @@ Paired = dict[str, dict[str, dict[str, Any]]]
 
 
 def headline(results: Mapping[str, SuiteResult], paired: Mapping[str, Paired]) -> list[str]:
-    """First whether D hears what the words deny, against the base; then whether its replies follow
-    the voice or the words. Without a D, the last model that was evaluated.
+    """First whether D hears what the words deny, against the base, or how near it comes to listeners'
+    votes; then whether its replies follow the voice or the words. Without a D, the last model that was
+    evaluated.
     """
     names = model_names(results)
     if not names:
         return ["No suite was run."]
     ours = "D" if "D" in names else names[-1]
-    return [*_conflict(ours, results, paired), *_replies(ours, results)]
+    votes = _votes(ours, results, paired)
+    heard = _conflict(ours, results, paired)
+    if votes and ours_from(CONFLICT_ACCURACY, results) is None:
+        heard = []
+    return [*votes, *heard, *_replies(ours, results)]
+
+
+def _votes(
+    ours: str, results: Mapping[str, SuiteResult], paired: Mapping[str, Paired]
+) -> list[str]:
+    """In bits of JS, of every suite that listeners voted on."""
+    told: list[str] = []
+    for name, result in results.items():
+        mine = result.models[ours].measured("votes_js") if ours in result.models else None
+        if mine is None:
+            continue
+        here = f"{mine.value:.2f} ({mine.lo:.2f} – {mine.hi:.2f})"
+        of = f"Jensen–Shannon divergence in bits, {mine.n} items of {name}"
+        base = result.models["base"].measured("votes_js") if "base" in result.models else None
+        if base is None or ours == "base":
+            told.append(f"{ours} is {here} away from listeners' votes ({of}).")
+            continue
+        low, high = paired[name].get(f"{ours}-base", {}).get("votes_js", {}).get("ci95", (0.0, 0.0))
+        verdict = "nearer to" if high < 0 else "farther from" if low > 0 else "no nearer to"
+        told.append(
+            f"{ours} lies {verdict} listeners' votes than the base: {here} against "
+            f"{base.value:.2f} ({of})."
+        )
+    return told
 
 
 def _conflict(

@@ -17,7 +17,8 @@ from synthetic_suites import NOTHING, estimate, make_suites, not_run, with_estim
 from cogaudio_rl.eval.console import SUITE_COLUMNS, print_suites
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.eval.suite import SuiteResult
-from cogaudio_rl.eval.suite_metrics import LISTENING, TABLE_TEXTS, chance_level
+from cogaudio_rl.eval.suite_forest import difference_forest
+from cogaudio_rl.eval.suite_metrics import LISTENING, PAIRED_TEXTS, TABLE_TEXTS, chance_level
 from cogaudio_rl.eval.suite_report import write_suite_report
 from cogaudio_rl.eval.suite_summary import OTHER, confusion, pairs_of
 from cogaudio_rl.eval.suite_words import headline
@@ -361,6 +362,15 @@ def test_many_figures_leave_their_names_room_in_80_columns(suites: Suites):
     assert "…" not in told
     for text in ("base", "D/from_text_alone", "Brier", "too narrow for intervals"):
         assert text in told
+
+
+def test_less_of_what_should_fall_is_better():
+    told = {"mean": -0.2, "ci95": [-0.3, -0.1], "n": 9}
+    rows = difference_forest(("D", "base"), {"votes_js": told, "votes_top1": told}).rows
+    assert {row.name: row.tone for row in rows} == {
+        PAIRED_TEXTS["votes_js"].full: "up",
+        PAIRED_TEXTS["votes_top1"].full: "down",
+    }
 
 
 def test_names_are_not_markup_on_the_terminal(suites: Suites):

@@ -123,6 +123,9 @@ async def test_the_report_has_them_beside_the_paper_s(tmp_path: Path) -> None:
     assert ours["value"] == result.estimates["votes_js"].value
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Brier" in page
+    assert report["headline"].startswith("D lies no nearer to listeners' votes than the base")
+    assert "words and voice disagree" not in report["headline"]
+    assert report["suites"]["ambiguity"]["paired"]["D-base"]["votes_js"]["mean"] == 0
 
 
 def test_label_sets_that_differ_are_refused() -> None:
