@@ -427,7 +427,7 @@ def test_whatever_is_no_sound_at_all_is_a_refusal(format: str, text: str) -> Non
     refused(text, format)
 
 
-@given(st.text(alphabet=st.characters()))
+@given(st.text())
 def test_text_is_taken_as_it_is(text: str) -> None:
     assert admit_text(text) == text
 
