@@ -17,18 +17,19 @@ Paired = dict[str, dict[str, dict[str, Any]]]
 
 def headline(results: Mapping[str, SuiteResult], paired: Mapping[str, Paired]) -> list[str]:
     """First whether D hears what the words deny, against the base, or how near it comes to listeners'
-    votes; then whether its replies follow the voice or the words. Without a D, the last model that was
-    evaluated.
+    votes or to its teacher; then whether its replies follow the voice or the words.
+
+    Without a D, of the last model that was evaluated.
     """
     names = model_names(results)
     if not names:
         return ["No suite was run."]
     ours = "D" if "D" in names else names[-1]
-    votes = _votes(ours, results, paired)
+    own = [*_votes(ours, results, paired), *_taught(ours, results)]
     heard = _conflict(ours, results, paired)
-    if votes and ours_from(CONFLICT_ACCURACY, results) is None:
+    if own and ours_from(CONFLICT_ACCURACY, results) is None:
         heard = []
-    return [*votes, *heard, *_replies(ours, results)]
+    return [*own, *heard, *_replies(ours, results)]
 
 
 def _votes(
@@ -51,6 +52,23 @@ def _votes(
         told.append(
             f"{ours} lies {verdict} listeners' votes than the base: {here} against "
             f"{base.value:.2f} ({of})."
+        )
+    return told
+
+
+def _taught(ours: str, results: Mapping[str, SuiteResult]) -> list[str]:
+    """How near replies come to those of a teacher that was told everything."""
+    told: list[str] = []
+    for name, result in results.items():
+        model = result.models.get(ours)
+        excess = model.measured("teacher_excess") if model else None
+        if model is None or excess is None:
+            continue
+        near = "nearer than" if excess.hi < 0 else "farther than" if excess.lo > 0 else "as near as"
+        mine, again = (model.estimates[f"teacher_{of}"].value for of in ("distance", "resampling"))
+        told.append(
+            f"{ours} replies to the voice {near} its teacher replies a second time, who was told "
+            f"emotion and cause: distance {mine:.2f} against {again:.2f}, {excess.n} items of {name}."
         )
     return told
 

@@ -219,6 +219,7 @@ def test_the_report_has_them(
     figures = report["suites"]["attribution"]["models"]["I2"]
     assert figures["voice_suits_reply"]["n"] == 14
     assert len(figures["teacher_excess"]["ci95"]) == 2
+    assert report["headline"].startswith("I2 replies to the voice nearer than its teacher replies")
     assert "suits reply" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
