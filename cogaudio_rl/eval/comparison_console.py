@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import rich.box
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.table import Table
 from cogaudio_rl.eval.comparison import Cell
 from cogaudio_rl.eval.comparison_report import Comparison, trained_seeds
 from cogaudio_rl.eval.comparison_words import headline
+from cogaudio_rl.eval.console import TOO_NARROW, print_fitting
 from cogaudio_rl.eval.metrics import Estimate
 from cogaudio_rl.eval.suite_metrics import text_of
 from cogaudio_rl.eval.suite_report import number
@@ -38,16 +40,20 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
     for sentence in headline(comparison.systems, comparison.cells, comparison.balance):
         out.print(escape(sentence))
     for name, cells in comparison.cells.items():
-        out.print(_terminal_table(name, comparison, cells))
+        print_fitting(out, partial(_terminal_table, name, comparison, cells))
 
 
 def _terminal_table(
-    name: str, comparison: Comparison, cells: Mapping[str, Mapping[str, Cell]]
+    name: str,
+    comparison: Comparison,
+    cells: Mapping[str, Mapping[str, Cell]],
+    intervals: bool,
 ) -> Table:
     shown = [m for m in SHOWN if any(of[m].estimate is not None for of in cells.values())]
+    told = "± is half a 95 % interval" if intervals else TOO_NARROW
     table = Table(
         title=f"{escape(name)}: {size_of(comparison.results[name])} items",
-        caption="± is half a 95 % interval; n/a: compare.json says why",
+        caption=f"{told}; n/a: compare.json says why",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
@@ -61,12 +67,13 @@ def _terminal_table(
     for system in comparison.systems:
         seeds = trained_seeds(system)
         of = cells[system.name]
-        told = (_terminal_cell(of[metric].estimate) for metric in shown)
-        table.add_row(escape(system.name), str(len(seeds)) if seeds else "–", *told)
+        row = (_terminal_cell(of[metric].estimate, intervals) for metric in shown)
+        table.add_row(escape(system.name), str(len(seeds)) if seeds else "–", *row)
     return table
 
 
-def _terminal_cell(estimate: Estimate | None) -> str:
+def _terminal_cell(estimate: Estimate | None, interval: bool) -> str:
     if estimate is None:
         return "n/a"
-    return f"{number(estimate.value)}[dim]±{number((estimate.hi - estimate.lo) / 2)}[/dim]"
+    half = f"±{number((estimate.hi - estimate.lo) / 2)}" if interval else ""
+    return f"{number(estimate.value)}[dim]{half}[/dim]"

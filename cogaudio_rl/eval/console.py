@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import rich.box
 from rich.console import Console
@@ -68,6 +69,7 @@ SUITE_COLUMNS: Mapping[str, str] = {
 """What the terminal shows of a suite, where it was measured; the report has the rest."""
 
 
+TOO_NARROW = "too narrow for intervals: the report has them"
 _ENDLESS = 10_000
 """Characters; in what there is a table that does not fit says that it would."""
 
@@ -77,17 +79,20 @@ def print_suites(results: SuiteResults, console: Console | None = None) -> None:
     out = console or Console()
     for result in results.values():
         if result.models:
-            table = _suite_table(result)
-            at_ease = Measurement.get(out, out.options.update(width=_ENDLESS), table)
-            if at_ease.maximum > out.width:
-                table = _suite_table(result, intervals=False)
-            out.print(table)
+            print_fitting(out, partial(_suite_table, result))
         else:
             reason = result.not_run or "no model was evaluated"
             out.print(f"[bold]{escape(result.name)}[/bold]: not run: {escape(reason)}")
 
 
-def _suite_table(result: SuiteResult, *, intervals: bool = True) -> Table:
+def print_fitting(out: Console, table: Callable[[bool], Table]) -> None:
+    """``table(intervals)``, with intervals where the terminal has room for them."""
+    whole = table(True)
+    at_ease = Measurement.get(out, out.options.update(width=_ENDLESS), whole)
+    out.print(whole if at_ease.maximum <= out.width else table(False))
+
+
+def _suite_table(result: SuiteResult, intervals: bool) -> Table:
     """Models down; the classical baseline and chance below them, where there are any."""
     models = result.models
     shown = [m for m in SUITE_COLUMNS if any(r.measured(m) for r in models.values())]
@@ -97,7 +102,7 @@ def _suite_table(result: SuiteResult, *, intervals: bool = True) -> Table:
         pad_edge=False,
         collapse_padding=True,
         title_justify="left",
-        caption=None if intervals else "too narrow for intervals: the report has them",
+        caption=None if intervals else TOO_NARROW,
         caption_justify="left",
     )
     table.add_column("", overflow="fold")
