@@ -51,7 +51,7 @@ def test_a_chain_can_be_read_back_and_ends_with_a_majority(
     told = f" {chain.synthesis.lower()}"
     assert {e for e in LIME_EMOTIONS if f" {e}" in told} == set(order[:2])
     named = {e for e in LIME_EMOTIONS if f" {e}" in f" {chain.voice}"}
-    assert named <= {e for e, share in votes.items() if share > 0}
+    assert named == set(order[:2])
     assert not any(e in chain.words for e in LIME_EMOTIONS)
 
 
@@ -80,6 +80,7 @@ def test_no_chain_tells_how_votes_are_shared(cues: Cues, seed: int, share: float
     chain = write_chain(votes, cues, seed=seed)
     assert chain == write_chain({"sad": 0.6, "fear": 0.4}, cues, seed=seed)
     assert chain != write_chain({"sad": 0.4, "fear": 0.6}, cues, seed=seed)
+    assert chain == write_chain({"sad": 1.0, "fear": 0.0}, cues, seed=seed)
     words = re.findall(r"[a-z%]+|[0-9]", ambiguity.render(chain).lower())
     assert not set(words) & {*AMOUNTS, *"0123456789"}
 
@@ -89,6 +90,12 @@ def test_a_tie_goes_to_the_nearer_prototype() -> None:
     for emotion in ("sad", "angry"):
         assert ranked(votes, cues_of(PROTOTYPES[emotion]))[0] == emotion
     assert ranked(votes, cues_of(PROTOTYPES["happy"]))[-1] == "happy"
+
+
+def test_where_all_agree_the_other_is_what_the_cues_are_nearest_to_next() -> None:
+    votes = dict.fromkeys(LIME_EMOTIONS, 0.0) | {"angry": 1.0}
+    assert ranked(votes, cues_of(PROTOTYPES["sad"]))[:2] == ["angry", "sad"]
+    assert ranked(votes, cues_of(PROTOTYPES["happy"]))[:2] == ["angry", "happy"]
 
 
 def test_wording_varies_and_facts_do_not() -> None:
@@ -103,7 +110,10 @@ def test_wording_varies_and_facts_do_not() -> None:
 def test_what_has_no_prototype_or_no_votes_is_refused() -> None:
     with pytest.raises(DataError, match="how 'frustrated' sounds is not known; known: neutral"):
         write_chain({"frustrated": 1.0}, EVEN, seed=0)
-    assert write_chain({"frustrated": 0.0, "sad": 1.0}, EVEN, seed=0).emotion == "sad"
+    with_fear = {"frustrated": 0.0, "sad": 1.0, "fear": 0.0}
+    assert write_chain(with_fear, EVEN, seed=0).emotion == "sad"
+    with pytest.raises(DataError, match="weighs 'sad' against another emotion"):
+        write_chain({"frustrated": 0.0, "sad": 1.0}, EVEN, seed=0)
     with pytest.raises(DataError, match="nobody voted"):
         write_chain({"sad": 0.0}, EVEN, seed=0)
 

@@ -4,11 +4,12 @@ It stands in for the LLM of arXiv 2603.08230, for sentences that fit every emoti
 EmoDB's): what words that do name a feeling would add, it cannot read. A cue speaks for the emotion
 whose own level of it, by :data:`.synthesise.PROTOTYPES`, is nearer.
 
-A chain is the evidence for what most listeners hear and for what the largest minority hears, and names
-both; it tells no share, neither as a number nor in words such as "most" and "some", but one: where all
-listeners heard the same it names no other. The paper's chain has no numbers either, as far as is known,
-and how votes are shared is what the divergence is to teach: a chain that told the shares would let
-cross-entropy learn them from its own text.
+A chain is the evidence for what most listeners hear and for the other emotion, and names both. The other
+is what the largest minority hears, or, where all hear the same, what the cues are nearest to next. So a
+chain tells no share, neither as a number nor in words such as "most" and "some", nor that all agree.
+The paper's chain has no numbers either, as far as is known, and how votes are shared is what the
+divergence is to teach: a chain that told it would let cross-entropy learn it from its own text, and a
+model that has once written "nobody hears anything else" can only be sure of itself.
 """
 
 from __future__ import annotations
@@ -38,16 +39,14 @@ def write_chain(votes: Mapping[str, float], cues: Cues, *, seed: int) -> Ambigui
     """The chain of a clip that listeners heard so and that sounds so; the seed picks the wording.
 
     Of several emotions with the most votes it ends with the one whose prosody the cues are nearest to.
-    Raises DataError where votes went to an emotion that has no prototype, and for votes that are none.
+    Raises DataError as :func:`ranked` does.
     """
-    order = ranked(votes, cues)
+    most, other = ranked(votes, cues)[:2]
     say = _Wording(seed)
-    most, *others = order
-    both = say.one("beside", most=most, other=others[0]) if others else say.one("alone", most=most)
     return AmbiguityResponse(
         words=say.one("words"),
-        voice=_voice(order, cues, say),
-        synthesis=_capital(both),
+        voice=_voice(most, other, cues, say),
+        synthesis=_capital(say.one("synthesis", most=most, other=other)),
         emotion=most,
     )
 
@@ -82,30 +81,35 @@ def with_chains(
 
 
 def ranked(votes: Mapping[str, float], cues: Cues) -> list[str]:
-    """The emotions that somebody heard, most votes first; of equal ones, the nearest to the cues."""
+    """The emotions that listeners could choose, most votes first; of equal ones, the nearest to the cues.
+
+    Raises DataError where nobody voted, where votes went to an emotion that has no prototype, and where
+    fewer than two have one.
+    """
     heard = [emotion for emotion, share in votes.items() if share > 0]
     if not heard:
         raise DataError("nobody voted; a chain takes votes")
+    known = ", ".join(PROTOTYPES)
     if strange := [emotion for emotion in heard if emotion not in PROTOTYPES]:
-        known = ", ".join(PROTOTYPES)
         raise DataError(f"how {strange[0]!r} sounds is not known; known: {known}")
-    return sorted(heard, key=lambda e: (-round(votes[e] / _SAME), _distance(cues, e), e))
+    choices = [emotion for emotion in votes if emotion in PROTOTYPES]
+    if len(choices) < 2:
+        raise DataError(
+            f"a chain weighs {heard[0]!r} against another emotion, and listeners had no other choice "
+            f"whose sound is known; known: {known}"
+        )
+    return sorted(choices, key=lambda e: (-round(votes[e] / _SAME), _distance(cues, e), e))
 
 
-def _voice(order: Sequence[str], cues: Cues, say: _Wording) -> str:
-    """Every cue with its level, and which speak for the first and the second emotion."""
+def _voice(most: str, other: str, cues: Cues, say: _Wording) -> str:
+    """Every cue with its level, and which speak for the one emotion and for the other."""
     everything = ", ".join(f"{name} {level}" for name, level in cues.named().items())
-    most, other = order[0], order[1] if len(order) > 1 else None
-    if other is None:
-        near = [name for name in LEVELS if _gap(cues, most, name) <= 1]
-        against = say.one("nobody")
-    else:
-        lead = {name: _gap(cues, other, name) - _gap(cues, most, name) for name in LEVELS}
-        near = [name for name, by in lead.items() if by > 0]
-        far = [name for name, by in lead.items() if by < 0]
-        against = say.one("minority" if far else "no_minority", cues=_listed(far), other=other)
+    lead = {name: _gap(cues, other, name) - _gap(cues, most, name) for name in LEVELS}
+    near = [name for name, by in lead.items() if by > 0]
+    far = [name for name, by in lead.items() if by < 0]
     kind = "no_majority" if not near else "majority_one" if len(near) == 1 else "majority"
     speaks = say.one(kind, cues=_listed(near), most=most)
+    against = say.one("minority" if far else "no_minority", cues=_listed(far), other=other)
     return f"{_capital(say.one('voice', all=everything))} {_capital(speaks)}, {against}."
 
 
