@@ -37,7 +37,7 @@ SHOWN = (
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
     """A table for each suite: systems down, what matters most across."""
     out = console or Console()
-    for sentence in headline(comparison.systems, comparison.cells, comparison.balance):
+    for sentence in headline(comparison.systems, comparison.leaders, comparison.balance):
         out.print(escape(sentence))
     for name, cells in comparison.cells.items():
         print_fitting(out, partial(_terminal_table, name, comparison, cells))

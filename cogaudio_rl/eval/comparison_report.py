@@ -21,6 +21,7 @@ from cogaudio_rl.eval.comparison import (
     spent_of,
     tables_for,
 )
+from cogaudio_rl.eval.comparison_pairs import Leaders, leaders_of
 from cogaudio_rl.eval.comparison_words import headline
 from cogaudio_rl.eval.metrics import Estimate, estimate_json
 from cogaudio_rl.eval.pages import render
@@ -61,6 +62,12 @@ class Comparison:
     @cached_property
     def cells(self) -> Cells:
         return cells_of(self.systems, self.results, named=self.named)
+
+    @cached_property
+    def leaders(self) -> Leaders:
+        return leaders_of(
+            self.systems, self.results, self.cells, named=self.named, seed=self.seed
+        )
 
     @cached_property
     def balance(self) -> Balance:
@@ -104,9 +111,13 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The content of ``compare.json``: every figure with ``n`` and ``ci95``, or why there is none."""
     return {
         "schema": SCHEMA,
-        "headline": headline(comparison.systems, comparison.cells, comparison.balance),
+        "headline": headline(comparison.systems, comparison.leaders, comparison.balance),
         "systems": {s.name: _system_json(s, comparison) for s in comparison.systems},
         "suites": {name: _suite_json(result) for name, result in comparison.results.items()},
+        "leaders": {
+            suite: {metric: leader.to_json() for metric, leader in of_suite.items()}
+            for suite, of_suite in comparison.leaders.items()
+        },
         "budget": asdict(comparison.balance),
         "paper": {
             recipe: {beside.published.key: beside.to_json() for beside in tables}
@@ -133,7 +144,7 @@ def render_comparison(comparison: Comparison) -> str:
     return render(
         "comparison.html.j2",
         comparison=comparison,
-        headline=headline(comparison.systems, comparison.cells, comparison.balance),
+        headline=headline(comparison.systems, comparison.leaders, comparison.balance),
         colours=colours_of(names),
         suites=[_section(result, comparison) for result in run],
         not_run=[result for result in comparison.results.values() if not result.models],

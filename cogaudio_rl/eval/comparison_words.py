@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cogaudio_rl.eval.comparison import Balance, Cell, Cells, System
-from cogaudio_rl.eval.distribution import LOWER_IS_BETTER
-from cogaudio_rl.eval.metrics import Estimate
+from cogaudio_rl.eval.comparison import Balance, System
+from cogaudio_rl.eval.comparison_pairs import Leader, Leaders
 
 _ASKED: Mapping[str, str] = {
     "emotion_accuracy": "names the emotion of the voice most often",
@@ -17,12 +16,15 @@ _ASKED: Mapping[str, str] = {
 """What is said of the best system, where a suite measured it."""
 
 
-def headline(systems: Sequence[System], cells: Cells, balance: Balance) -> list[str]:
-    """How many systems, whether they had the same to learn from, and who leads on what."""
+def headline(systems: Sequence[System], leaders: Leaders, balance: Balance) -> list[str]:
+    """How many systems, whether they had the same to learn from, and who leads on what.
+
+    ``leaders`` has an entry for every test set that was run.
+    """
     seeds = {len(s.seeds) for s in systems if any(spent.steps for spent in s.spent.values())}
     number = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(next(iter(seeds), 0))
     told = [
-        f"{_count(len(systems), 'system')} on {_count(len(cells), 'test set')}, "
+        f"{_count(len(systems), 'system')} on {_count(len(leaders), 'test set')}, "
         f"{number} {'seed' if number == '1' else 'seeds'} of each.",
         balance.sentence,
     ]
@@ -31,38 +33,22 @@ def headline(systems: Sequence[System], cells: Cells, balance: Balance) -> list[
             "Where there is one seed, intervals are over utterances alone: one seed says nothing of "
             "others."
         )
-    for suite, of_suite in cells.items():
-        told += [
-            sentence
-            for metric, what in _ASKED.items()
-            if (sentence := _leader(suite, metric, what, of_suite))
-        ]
+    for suite, of_suite in leaders.items():
+        told += [f"{suite}: {_led(leader, _ASKED[metric])}" for metric, leader in of_suite.items()]
     return told
 
 
-def _leader(suite: str, metric: str, what: str, of_suite: Mapping[str, Mapping[str, Cell]]) -> str:
-    """Who is best, and who cannot be told apart from it; empty where fewer than two were measured."""
-    found = {
-        name: estimate
-        for name, cells in of_suite.items()
-        if metric in cells and (estimate := cells[metric].estimate) is not None
-    }
-    if len(found) < 2:
-        return ""
-    sign = -1 if metric.removeprefix("votes_") in LOWER_IS_BETTER else 1
-    best = max(found, key=lambda name: sign * found[name].value)
-    near = [name for name in found if name != best and _overlap(found[name], found[best])]
-    mine = found[best]
-    told = f"{suite}: {best} {what}: {mine.value:.2f} ({mine.lo:.2f} – {mine.hi:.2f})"
-    if len(near) == len(found) - 1:
-        return f"{told}; no other system's interval lies apart from it."
+def _led(leader: Leader, what: str) -> str:
+    """Who is best, and who cannot be told apart from it."""
+    mine, near = leader.estimate, leader.near
+    told = f"{leader.name} {what}: {mine.value:.2f} ({mine.lo:.2f} – {mine.hi:.2f})"
+    paired = all(by is not None for by in leader.behind.values())
+    how = "item by item" if paired else "going by intervals where items were not kept"
+    if len(near) == len(leader.behind):
+        return f"{told}; {how} no other system can be told apart from it."
     if near:
-        return f"{told}; the intervals of {_listed(near)} overlap with it."
-    return f"{told}, apart from all others."
-
-
-def _overlap(one: Estimate, other: Estimate) -> bool:
-    return one.lo <= other.hi and other.lo <= one.hi
+        return f"{told}; {how} {_listed(near)} cannot be told apart from it."
+    return f"{told}; {how} apart from all others."
 
 
 def _listed(names: Sequence[str]) -> str:

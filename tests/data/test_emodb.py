@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sounds import REAL_DATA, write_sine
 
+from cogaudio_rl.attribution import problems
 from cogaudio_rl.config import DataConfig
 from cogaudio_rl.data.corpora.emodb import load_emodb, read_emodb
 from cogaudio_rl.data.manifest import read_manifest, write_manifest
@@ -108,6 +109,17 @@ def test_speakers_can_be_held_out_by_name(tmp_path: Path) -> None:
         load_emodb(recipe(tmp_path, held_out_speakers=("99",)), 0)
     with pytest.raises(DataError, match="split 'train' is empty"):
         load_emodb(recipe(tmp_path, held_out_speakers=("03", "08", "11")), 0)
+
+
+def test_thoughts_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
+    a_corpus(tmp_path, "03a01Fa", "03a02La", "08a01Wa", "09a01Wa")
+    plain, thought = (load_emodb(recipe(tmp_path), 0, attributed=a) for a in (False, True))
+    assert all(u.attribution is None for u in (*plain.rl, *plain.test))
+    for u in (*thought.rl, *thought.test):
+        assert u.attribution is not None
+        assert (u.attribution.words, u.attribution.emotion) == (u.transcript, u.emotion)
+        assert problems(u.attribution, u.transcript) == ()
+    assert [u.id for u in thought.rl] == [u.id for u in plain.rl]
 
 
 def test_a_folder_of_other_speakers_can_be_tested_on(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cogaudio_rl.config import DataConfig
 from cogaudio_rl.data.audio import log_conversions, probe_audio
 from cogaudio_rl.data.corpora.reading import Collector, Progress, Reading, silent
 from cogaudio_rl.data.lime import author
+from cogaudio_rl.data.lime.attributions import with_attributions
 from cogaudio_rl.data.lime.author import Sentence
 from cogaudio_rl.data.lime.depths import annotate_nth
 from cogaudio_rl.data.manifest import validate_split
@@ -51,12 +52,13 @@ _SUFFIXES = (".wav", ".flac")
 _DEFAULT_HELD_OUT = 2
 
 
-def load_emodb(config: DataConfig, seed: int) -> Splits:
+def load_emodb(config: DataConfig, seed: int, *, attributed: bool = False) -> Splits:
     """Train on some speakers, test on others; RL sees the training utterances.
 
     ``test_root`` names a folder of other speakers to test on. Without it ``held_out_speakers`` are
-    tested on, or the last two by number. Raises DataError for a file whose name is not EmoDB's, for
-    audio that cannot be read, for a folder without any, and for a speaker on both sides.
+    tested on, or the last two by number. ``attributed``: each with the embedded author's thought about
+    emotion and cause. Raises DataError for a file whose name is not EmoDB's, for audio that cannot be
+    read, for a folder without any, for a speaker on both sides, and for a thought that fails a check.
     """
     if config.root is None:
         raise DataError("data.root is not set; name the folder that holds EmoDB's audio files")
@@ -68,7 +70,16 @@ def load_emodb(config: DataConfig, seed: int) -> Splits:
         train = tuple(u for u in found if u.speaker not in held_out)
         test = tuple(u for u in found if u.speaker in held_out)
     validate_split(train, test, texts=False, speakers=True)
+    if attributed:
+        train, test = _with_thoughts(train), _with_thoughts(test)
     return Splits(train=train, rl=train, test=test)
+
+
+def _with_thoughts(utterances: Sequence[Utterance]) -> tuple[Utterance, ...]:
+    found = with_attributions(utterances)
+    for name, reasons in found.quarantined.items():
+        raise DataError(f"utterance {name!r}: its thought is no good: {'; '.join(reasons)}")
+    return found.utterances
 
 
 def read_emodb(root: Path, depth_mix: Sequence[float], seed: int) -> tuple[Utterance, ...]:

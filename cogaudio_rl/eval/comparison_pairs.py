@@ -1,0 +1,140 @@
+"""Who leads on a test set, and by how much: each other system against it, item by item.
+
+    leader and another, each in its seeds ─► seeds paired ─► differences on the same items ─► over_seeds
+
+Intervals that overlap say less: two systems stumble over the same items, and what both share cancels in
+a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+from cogaudio_rl.eval.comparison import Cell, Cells, System, key
+from cogaudio_rl.eval.distribution import LOWER_IS_BETTER
+from cogaudio_rl.eval.metrics import Estimate, estimate_json
+from cogaudio_rl.eval.over_seeds import over_seeds
+from cogaudio_rl.eval.paired import compare, compare_votes
+from cogaudio_rl.eval.result import ModelResult
+from cogaudio_rl.eval.suite import SuiteResult
+
+LED: tuple[str, ...] = ("emotion_accuracy", "conflict_accuracy", "empathy_direct", "votes_js")
+"""What a leader is named for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leader:
+    """The best system on a test set by one metric."""
+
+    name: str
+    estimate: Estimate
+    behind: Mapping[str, Estimate | None]
+    """Each other system's mean difference to the leader; None where the two were not measured item by
+    item."""
+    overlapping: frozenset[str]
+    """Those whose own interval overlaps with the leader's."""
+
+    @property
+    def near(self) -> tuple[str, ...]:
+        """Who cannot be told apart from it: by the difference, or else by the intervals."""
+        return tuple(
+            name
+            for name, by in self.behind.items()
+            if (name in self.overlapping if by is None else by.lo <= 0 <= by.hi)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "leader": self.name,
+            "differences": {
+                name: None if by is None else estimate_json(by) for name, by in self.behind.items()
+            },
+            "not_told_apart": list(self.near),
+        }
+
+
+Leaders = Mapping[str, Mapping[str, Leader]]
+"""Suite → metric → who leads; no entry where fewer than two were measured."""
+
+
+def leaders_of(
+    systems: Sequence[System],
+    results: Mapping[str, SuiteResult],
+    cells: Cells,
+    *,
+    named: Mapping[str, str],
+    seed: int,
+) -> Leaders:
+    """By each metric of :data:`LED`; ``named`` as for :func:`~.comparison.cells_of`."""
+    trained = {
+        suite: {
+            system.name: tuple(
+                results[suite].models[called]
+                for at in sorted(system.seeds)
+                if (called := named[key(system.name, at)]) in results[suite].models
+            )
+            for system in systems
+        }
+        for suite in cells
+    }
+    return {
+        suite: {
+            metric: leader
+            for metric in LED
+            if (leader := _leader(metric, of_suite, trained[suite], seed)) is not None
+        }
+        for suite, of_suite in cells.items()
+    }
+
+
+def _leader(
+    metric: str,
+    of_suite: Mapping[str, Mapping[str, Cell]],
+    models: Mapping[str, Sequence[ModelResult]],
+    seed: int,
+) -> Leader | None:
+    found = {
+        name: estimate
+        for name, cells in of_suite.items()
+        if metric in cells and (estimate := cells[metric].estimate) is not None
+    }
+    if len(found) < 2:
+        return None
+    sign = -1 if metric.removeprefix("votes_") in LOWER_IS_BETTER else 1
+    best = max(found, key=lambda name: sign * found[name].value)
+    others = [name for name in found if name != best]
+    return Leader(
+        name=best,
+        estimate=found[best],
+        behind={
+            name: _difference(metric, models[name], models[best], seed=seed) for name in others
+        },
+        overlapping=frozenset(name for name in others if _overlap(found[name], found[best])),
+    )
+
+
+def _difference(
+    metric: str, ours: Sequence[ModelResult], theirs: Sequence[ModelResult], *, seed: int
+) -> Estimate | None:
+    """``ours − theirs`` over pairs of seeds; the fewer seeds of one serve again."""
+    most = max(len(ours), len(theirs))
+    pairs = zip(islice(cycle(ours), most), islice(cycle(theirs), most), strict=True)
+    found: dict[int, Estimate] = {}
+    for nth, (one, other) in enumerate(pairs):
+        models, names = {"ours": one, "theirs": other}, ("ours", "theirs")
+        of = compare_votes if metric.startswith("votes_") else compare
+        if not all(m.votes if of is compare_votes else m.rows for m in (one, other)):
+            return None
+        by = of(names, models, seed=seed).get(metric)
+        if by is None:
+            return None
+        found[nth] = by
+    difference = over_seeds(found)
+    return difference if difference.n else None
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    return one.lo <= other.hi and other.lo <= one.hi
