@@ -233,7 +233,8 @@ class Balance:
 
 
 def balance_of(systems: Sequence[System]) -> Balance:
-    """Of all systems that were trained; a base was not. Seconds are told, and decide nothing."""
+    """Of all systems that were trained; a base was not. Seconds are told, and decide nothing, nor do
+    rollouts of those that take none: that is what they are."""
     trained = {s.name: spent_of(s) for s in systems if any(o.steps for o in s.spent.values())}
     unknown = [s.name for s in systems if any(not one.is_whole for one in s.spent.values())]
     ranges: dict[str, tuple[float, float] | None] = {}
@@ -246,11 +247,7 @@ def balance_of(systems: Sequence[System]) -> Balance:
         return Balance(equal=None, sentence=about, ranges=ranges)
     if len(trained) < 2:
         return Balance(equal=True, sentence="One system was trained.", ranges=ranges)
-    apart = [
-        f"{part} {round(found[0]):,} to {round(found[1]):,}"
-        for part in PARTS[:-1]
-        if (found := ranges[part]) is not None and found[0] < (1 - SAME_WITHIN) * found[1]
-    ]
+    apart = [told for part in PARTS[:-1] if (told := _apart(part, trained))]
     counted = ranges["tokens"] is not None
     if apart:
         sentence = f"Budgets are not equal: {'; '.join(apart)}."
@@ -262,6 +259,26 @@ def balance_of(systems: Sequence[System]) -> Balance:
         sentence += " Not every run counted its tokens."
     equal = False if apart else (True if counted else None)
     return Balance(equal=equal, sentence=sentence, ranges=ranges)
+
+
+def _apart(part: str, trained: Mapping[str, Mapping[str, float | None]]) -> str:
+    """What most were given and who had less; empty where all had the same, or not all is known."""
+    given = {name: value for name, spent in trained.items() if (value := spent[part]) is not None}
+    if len(given) < len(trained):
+        return ""
+    if part == "rollouts":
+        given = {name: value for name, value in given.items() if value}
+    most = max(given.values(), default=0.0)
+    less = {name: value for name, value in given.items() if value < (1 - SAME_WITHIN) * most}
+    if not less:
+        return ""
+    told = f"{part} {round(min(less.values())):,} to {round(most):,}"
+    return f"{told}, least for {' and '.join(_fewest(less))}"
+
+
+def _fewest(given: Mapping[str, float]) -> list[str]:
+    least = min(given.values())
+    return [name for name, value in given.items() if value * (1 - SAME_WITHIN) <= least]
 
 
 def spent_of(system: System) -> dict[str, float | None]:

@@ -162,10 +162,18 @@ def test_papers_figures_stand_beside_what_stands_for_their_systems() -> None:
 def test_budgets_are_told_and_whether_they_are_equal() -> None:
     unequal = balance_of(SYSTEMS)
     assert unequal.equal is False
-    assert "utterances 1,000 to 4,000" in unequal.sentence
+    assert "utterances 1,000 to 4,000, least for quickstart/D;" in unequal.sentence
     assert unequal.ranges["utterances"] == (1000, 4000)
     near = (BASE, D, replace(KL, spent={0: spent(1040)}))
     assert balance_of(near).equal is True
+    # SFT draws no rollouts: that is what it is. Of two that do, one had fewer.
+    drawn = (BASE, D, replace(KL, spent={0: spent(1000, rollouts=960)}))
+    assert balance_of(drawn).equal is True
+    fewer = (*drawn, replace(GRPO_Z, spent={0: spent(1000, rollouts=480)}))
+    assert balance_of(fewer).equal is False
+    assert balance_of(fewer).sentence == (
+        "Budgets are not equal: rollouts 480 to 960, least for votes/D."
+    )
     far = (BASE, D, replace(KL, spent={0: spent(1000, tokens=None)}))
     assert balance_of(far).ranges["tokens"] is None
     assert balance_of(far).equal is None
