@@ -148,14 +148,15 @@ def run(
 def sft(
     overrides: Overrides = None,
     stage: Annotated[
-        SftStage,
+        SftStage | None,
         typer.Option(
+            show_default="the recipe's first",
             help="stage1: reason, then reply (prompt A). stage2: prompts A and B mixed. "
             "direct: replies only, the ablation. chain, votes: how listeners' votes are shared, by the "
             "text alone or with their divergence. teacher, distil, speak: IEAT's teacher and its two "
             "stages."
         ),
-    ] = SftStage.STAGE1,
+    ] = None,
     recipe: Recipe = "quickstart",
     init: From = None,
     resume: Resume = False,
@@ -170,9 +171,13 @@ def sft(
     - From elsewhere: `cogaudio-rl sft --stage stage2 --from runs/a/checkpoints/stage1
       out_dir=runs/b`
     """
-    _start(
-        load_config(recipe, overrides or ()), (stage.value,), resume, overwrite, dry_run, init=init
-    )
+    from cogaudio_rl.stages.pipeline import stages_for
+
+    config = load_config(recipe, overrides or ())
+    stages = [stage.value] if stage else stages_for(config)[:1]
+    if not stages:
+        raise ConfigError(f"recipe {config.name!r} has no model that SFT makes; give --stage")
+    _start(config, tuple(stages), resume, overwrite, dry_run, init=init)
 
 
 @app.command()

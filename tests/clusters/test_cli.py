@@ -168,3 +168,20 @@ def test_base_make_trains_its_full_length_unless_told(
     monkeypatch.setattr(pretrain, "make_base", lambda _out, settings, _say: asked.append(settings))
     assert cogaudio("base", "make", *words).exit_code == 0
     assert asked[0].steps == steps
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage"),
+    [("quickstart", "stage1"), ("ambiguity_mini", "chain"), ("ieat", "direct")],
+)
+def test_sft_begins_with_the_recipes_own_first_stage(
+    recipe: str, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        "clusters.cli._start", lambda config, stages, *_, **__: begun.append(stages)
+    )
+    assert cogaudio("sft", "--recipe", recipe).exit_code == 0
+    assert begun == [(stage,)]
+    line = one_line_error(cogaudio("sft", "models=[base]"))
+    assert line == "error: recipe 'quickstart' has no model that SFT makes; give --stage"
