@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from grammars import LINE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,15 +20,6 @@ from cogaudio_rl.ambiguity import (
 )
 from cogaudio_rl.types import KNOWN_EMOTIONS, AmbiguityResponse
 
-_LINE = (
-    st.text(
-        alphabet=st.characters(
-            blacklist_categories=("Cc", "Zl", "Zp", "Cs"), blacklist_characters="<>"
-        )
-    )
-    .map(str.strip)
-    .filter(lambda s: s and len(s.splitlines()) == 1)
-)
 ANSWER = AmbiguityResponse(
     words="The words leave it open.",
     voice="Low pitch for sad, loud volume for angry.",
@@ -36,9 +28,9 @@ ANSWER = AmbiguityResponse(
 )
 ANSWERS = st.builds(
     AmbiguityResponse,
-    words=_LINE,
-    voice=_LINE,
-    synthesis=_LINE,
+    words=LINE,
+    voice=LINE,
+    synthesis=LINE,
     emotion=st.sampled_from(sorted(KNOWN_EMOTIONS)),
 )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from grammars import LINE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,15 +23,6 @@ from cogaudio_rl.attribution import (
 from cogaudio_rl.spoken import LEVELS
 from cogaudio_rl.types import INTENSITIES, KNOWN_EMOTIONS, Attribution, AttributionResponse
 
-_LINE = (
-    st.text(
-        alphabet=st.characters(
-            blacklist_categories=("Cc", "Zl", "Zp", "Cs"), blacklist_characters="<>"
-        )
-    )
-    .map(str.strip)
-    .filter(lambda s: s and len(s.splitlines()) == 1)
-)
 THOUGHT = Attribution(
     words="my brother left without a word.",
     pitch="low",
@@ -45,15 +37,15 @@ ANSWERS = st.builds(
     AttributionResponse,
     thought=st.builds(
         Attribution,
-        words=_LINE,
+        words=LINE,
         pitch=st.sampled_from(LEVELS["Pitch"]),
         pace=st.sampled_from(LEVELS["Pace"]),
         emotion=st.sampled_from(sorted(KNOWN_EMOTIONS)),
         intensity=st.sampled_from(INTENSITIES),
-        cause=_LINE,
-        plan=_LINE,
+        cause=LINE,
+        plan=LINE,
     ),
-    response=_LINE,
+    response=LINE,
 )
 
 
@@ -124,7 +116,7 @@ def test_how_much_of_a_cause_is_in_the_words(cause: str, words: str, share: floa
     assert grounding(cause, words) == pytest.approx(share)
 
 
-@given(_LINE, _LINE)
+@given(LINE, LINE)
 def test_a_share_is_a_share_and_a_quotation_is_all_there(cause: str, words: str) -> None:
     assert 0 <= grounding(cause, words) <= 1
     assert grounding(words, words) in (0.0, 1.0)

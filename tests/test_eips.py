@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from grammars import LINE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cogaudio_rl.eips import ParseFailure, parse, parse_direct, render, render_direct
 from cogaudio_rl.types import EipsResponse
 
-_LINE = (
-    st.text(
-        alphabet=st.characters(
-            blacklist_categories=("Cc", "Zl", "Zp", "Cs"), blacklist_characters="<>"
-        )
-    )
-    .map(str.strip)
-    .filter(lambda s: s and len(s.splitlines()) == 1)
-)
 ANSWER = EipsResponse(
     emotion="sad",
     intent="seek comfort",
@@ -29,10 +21,10 @@ ANSWER = EipsResponse(
 
 @given(
     emotion=st.sampled_from(["sad", "fear"]),
-    intent=_LINE,
-    psychology=_LINE,
-    strategy=_LINE,
-    response=_LINE,
+    intent=LINE,
+    psychology=LINE,
+    strategy=LINE,
+    response=LINE,
 )
 def test_what_is_rendered_parses_back(
     emotion: str, intent: str, psychology: str, strategy: str, response: str

@@ -65,9 +65,7 @@ class Comparison:
 
     @cached_property
     def leaders(self) -> Leaders:
-        return leaders_of(
-            self.systems, self.results, self.cells, named=self.named, seed=self.seed
-        )
+        return leaders_of(self.systems, self.results, self.cells, named=self.named, seed=self.seed)
 
     @cached_property
     def balance(self) -> Balance:

@@ -192,7 +192,7 @@ def test_the_headline_says_who_leads_and_who_cannot_be_told_apart() -> None:
 
 
 def voted(shift: float) -> ModelResult:
-    """Sixteen clips in eight voices; the nearer ``shift`` to 0, the nearer to the votes, in every one."""
+    """Sixteen clips in eight voices; the nearer ``shift`` to 0, the nearer each to its votes."""
     rows = [
         VoteRow(
             utterance_id=f"u{i}",
