@@ -4,10 +4,10 @@ It stands in for the LLM of arXiv 2603.08230, for sentences that fit every emoti
 EmoDB's): what words that do name a feeling would add, it cannot read. A cue speaks for the emotion
 whose own level of it, by :data:`.synthesise.PROTOTYPES`, is nearer.
 
-A chain is the evidence for what most listeners hear and for the other emotion, and names both. The other
-is what the largest minority hears, or, where all hear the same, what the cues are nearest to next. So a
-chain tells no share, neither as a number nor in words such as "most" and "some", nor that all agree.
-The paper's chain has no numbers either, as far as is known, and how votes are shared is what the
+A chain is the evidence for what most listeners hear and for the other emotion, and names both. The
+other is what the largest minority hears, or, where all hear the same, what the cues are nearest to next.
+So a chain tells no share, neither as a number nor in words such as "most" and "some", nor that all
+agree. The paper's chain has no numbers either, as far as is known, and how votes are shared is what the
 divergence is to teach: a chain that told it would let cross-entropy learn it from its own text, and a
 model that has once written "nobody hears anything else" can only be sure of itself.
 """
@@ -81,7 +81,7 @@ def with_chains(
 
 
 def ranked(votes: Mapping[str, float], cues: Cues) -> list[str]:
-    """The emotions that listeners could choose, most votes first; of equal ones, the nearest to the cues.
+    """The emotions to choose from, most votes first; of equal ones, the nearest to the cues.
 
     Raises DataError where nobody voted, where votes went to an emotion that has no prototype, and where
     fewer than two have one.
