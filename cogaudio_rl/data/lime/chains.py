@@ -5,8 +5,8 @@ EmoDB's): what words that do name a feeling would add, it cannot read. A cue spe
 whose own level of it, by :data:`.synthesise.PROTOTYPES`, is nearer.
 
 A chain is the evidence for what most listeners hear and for the other emotion, and names both. The
-other is what the largest minority hears, or, where all hear the same, what the cues are nearest to next.
-So a chain tells no share, neither as a number nor in words such as "most" and "some", nor that all
+other is what the largest minority hears, or, where all hear the same, what the cues are next nearest
+to. So a chain tells no share, neither as a number nor in words such as "most" and "some", nor that all
 agree. The paper's chain has no numbers either, as far as is known, and how votes are shared is what the
 divergence is to teach: a chain that told it would let cross-entropy learn it from its own text, and a
 model that has once written "nobody hears anything else" can only be sure of itself.
