@@ -194,6 +194,11 @@ class Utterance:
     """What was done to the sound, where it was made here."""
 
     @property
+    def reply_language(self) -> str:
+        """Chinese is answered in Chinese, all else in English."""
+        return "zh" if self.language == "zh" else "en"
+
+    @property
     def clip(self) -> AudioRef:
         """Its sound. Raises ValueError where there are only words."""
         if self.audio is None:

@@ -54,6 +54,11 @@ class Config(Strict):
         """Whether replies are held against a teacher's, and heard."""
         return bool({"I1", "I2"} & set(self.models))
 
+    @property
+    def takes_thoughts(self) -> bool:
+        """Whether somebody learns from what a listener would think."""
+        return bool({"T", "I1", "I2"} & set(self.models))
+
     @model_validator(mode="after")
     def _models_are_of_one_kind(self) -> Config:
         of_replies, of_votes = {"A", "B", "C", "T", "I1", "I2"}, {"CE", "KL"}

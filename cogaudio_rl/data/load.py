@@ -30,7 +30,7 @@ def load_splits(config: Config, run_dir: Path, progress: Progress) -> Splits:
     """
     source = config.data
     if source.kind == "emodb":
-        return load_emodb(source, config.seed, attributed=config.is_about_attribution)
+        return load_emodb(source, config.seed, attributed=config.takes_thoughts)
     if source.kind == "manifest":
         return _load_manifests(config, progress)
     folder = run_dir / "data" if source.root is None else _folder(source)

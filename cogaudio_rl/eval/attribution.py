@@ -61,7 +61,9 @@ class ReplyRow:
     reply_emotion: str | None
     """Which emotion the spoken reply fits best."""
     heard: str | None
-    """The voice it was heard in; None where it did not parse, or in a language nobody speaks here."""
+    """The voice it was heard in; None where it did not parse."""
+    audible: bool = True
+    """Whether the listener knows the language of its replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ async def evaluate_attribution(
             spoken=said[i].text,
             reply_emotion=scorer.emotion_of(u, reply_of(said[i].text)),
             heard=heard[i],
+            audible=u.reply_language in SPOKEN_LANGUAGES,
         )
         for i, u in enumerate(asked)
     )
@@ -136,9 +139,10 @@ def attribution_estimates(
     def mean(values: Sequence[float]) -> Estimate:
         return mean_estimate(values, samples=samples, seed=seed)
 
-    spoken_of = [row for row in rows if row.reply_emotion is not None]
-    heard = [row.heard for row in rows]
-    fits_user = [suiting(row.emotion) for row in rows]
+    audible = [row for row in rows if row.audible]
+    spoken_of = [row for row in audible if row.reply_emotion is not None]
+    heard = [row.heard for row in audible]
+    fits_user = [suiting(row.emotion) for row in audible]
     fits_reply = [suiting(str(row.reply_emotion)) for row in spoken_of]
     return {
         "empathy_direct": mean([r.empathy for r in rows if r.empathy is not None]),
@@ -310,10 +314,10 @@ def _heard(
     replies = [
         (i, u, reply)
         for i, (u, one) in enumerate(zip(utterances, said, strict=True))
-        if (reply := _parsed(one.text)) is not None and u.language in SPOKEN_LANGUAGES
+        if (reply := _parsed(one.text)) is not None and u.reply_language in SPOKEN_LANGUAGES
     ]
     sounds = [
-        speak_into(teaching.sounds, [(u.id, reply)], language=u.language, seed=seed)[0]
+        speak_into(teaching.sounds, [(u.id, reply)], language=u.reply_language, seed=seed)[0]
         for _, u, reply in replies
     ]
     for (i, _, _), voice in zip(replies, teaching.listener.hears(sounds), strict=True):

@@ -3,14 +3,13 @@
     leader and another, each in its seeds ─► seeds paired ─► differences on the same items ─► over_seeds
 
 Intervals that overlap say less: two systems stumble over the same items, and what both share cancels in
-a difference.
+a difference. Each interval stands by itself: none is widened for how many systems there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import Any
 
 from cogaudio_rl.eval.comparison import Cell, Cells, System, key
@@ -36,15 +35,23 @@ class Leader:
     item."""
     overlapping: frozenset[str]
     """Those whose own interval overlaps with the leader's."""
+    lower_is_better: bool = False
 
     @property
     def near(self) -> tuple[str, ...]:
-        """Who cannot be told apart from it: by the difference, or else by the intervals."""
+        """Who is not told to be worse: by the difference, or else by the intervals.
+
+        The leader has the best mean of what it was measured on; on the items that both were, another
+        may even do better.
+        """
         return tuple(
             name
             for name, by in self.behind.items()
-            if (name in self.overlapping if by is None else by.lo <= 0 <= by.hi)
+            if (name in self.overlapping if by is None else not self._is_worse(by))
         )
+
+    def _is_worse(self, by: Estimate) -> bool:
+        return by.lo > 0 if self.lower_is_better else by.hi < 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -71,11 +78,11 @@ def leaders_of(
     """By each metric of :data:`LED`; ``named`` as for :func:`~.comparison.cells_of`."""
     trained = {
         suite: {
-            system.name: tuple(
-                results[suite].models[called]
-                for at in sorted(system.seeds)
+            system.name: {
+                at: results[suite].models[called]
+                for at in system.seeds
                 if (called := named[key(system.name, at)]) in results[suite].models
-            )
+            }
             for system in systems
         }
         for suite in cells
@@ -93,7 +100,7 @@ def leaders_of(
 def _leader(
     metric: str,
     of_suite: Mapping[str, Mapping[str, Cell]],
-    models: Mapping[str, Sequence[ModelResult]],
+    models: Mapping[str, Mapping[int, ModelResult]],
     seed: int,
 ) -> Leader | None:
     found = {
@@ -103,8 +110,8 @@ def _leader(
     }
     if len(found) < 2:
         return None
-    sign = -1 if metric.removeprefix("votes_") in LOWER_IS_BETTER else 1
-    best = max(found, key=lambda name: sign * found[name].value)
+    lower = metric.removeprefix("votes_") in LOWER_IS_BETTER
+    best = (min if lower else max)(found, key=lambda name: found[name].value)
     others = [name for name in found if name != best]
     return Leader(
         name=best,
@@ -113,27 +120,33 @@ def _leader(
             name: _difference(metric, models[name], models[best], seed=seed) for name in others
         },
         overlapping=frozenset(name for name in others if _overlap(found[name], found[best])),
+        lower_is_better=lower,
     )
 
 
 def _difference(
-    metric: str, ours: Sequence[ModelResult], theirs: Sequence[ModelResult], *, seed: int
+    metric: str,
+    ours: Mapping[int, ModelResult],
+    theirs: Mapping[int, ModelResult],
+    *,
+    seed: int,
 ) -> Estimate | None:
-    """``ours − theirs`` over pairs of seeds; the fewer seeds of one serve again."""
-    most = max(len(ours), len(theirs))
-    pairs = zip(islice(cycle(ours), most), islice(cycle(theirs), most), strict=True)
+    """``ours − theirs``, a mean over the seeds that both have; what has one seed alone, as a base has,
+    is held against each of the other's."""
+    if len(ours) == 1 or len(theirs) == 1:
+        pairs = [(one, other) for one in ours.values() for other in theirs.values()]
+    else:
+        pairs = [(ours[at], theirs[at]) for at in ours if at in theirs]
+    of_votes = metric.startswith("votes_")
+    if not pairs or not all(m.votes if of_votes else m.rows for pair in pairs for m in pair):
+        return None
     found: dict[int, Estimate] = {}
     for nth, (one, other) in enumerate(pairs):
         models, names = {"ours": one, "theirs": other}, ("ours", "theirs")
-        of = compare_votes if metric.startswith("votes_") else compare
-        if not all(m.votes if of is compare_votes else m.rows for m in (one, other)):
-            return None
-        by = of(names, models, seed=seed).get(metric)
-        if by is None:
-            return None
-        found[nth] = by
-    difference = over_seeds(found)
-    return difference if difference.n else None
+        by = (compare_votes if of_votes else compare)(names, models, seed=seed)
+        if metric in by and by[metric].n:
+            found[nth] = by[metric]
+    return over_seeds(found) if found else None
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:

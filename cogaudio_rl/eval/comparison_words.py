@@ -33,6 +33,8 @@ def headline(systems: Sequence[System], leaders: Leaders, balance: Balance) -> l
             "Where there is one seed, intervals are over utterances alone: one seed says nothing of "
             "others."
         )
+    if any(leaders.values()):
+        told.append("Differences are 95 % intervals, each by itself.")
     for suite, of_suite in leaders.items():
         told += [f"{suite}: {_led(leader, _ASKED[metric])}" for metric, leader in of_suite.items()]
     return told
@@ -43,12 +45,12 @@ def _led(leader: Leader, what: str) -> str:
     mine, near = leader.estimate, leader.near
     told = f"{leader.name} {what}: {mine.value:.2f} ({mine.lo:.2f} – {mine.hi:.2f})"
     paired = all(by is not None for by in leader.behind.values())
-    how = "item by item" if paired else "going by intervals where items were not kept"
+    how = "item by item" if paired else "by intervals alone where there are no paired items"
     if len(near) == len(leader.behind):
-        return f"{told}; {how} no other system can be told apart from it."
+        return f"{told}; {how} no other system is told to be worse."
     if near:
-        return f"{told}; {how} {_listed(near)} cannot be told apart from it."
-    return f"{told}; {how} apart from all others."
+        return f"{told}; {how} all others are worse but {_listed(near)}, not told apart from it."
+    return f"{told}; {how} all others are worse."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -63,7 +63,7 @@ def canaries_of(utterance: Utterance) -> list[tuple[str, str]]:
     For another emotion there is a reply where the bank knows the sentence: one for each emotion of
     another mood, for what answers a feeling of the same mood is a 2.
     """
-    language = "zh" if utterance.language == "zh" else "en"
+    language = utterance.reply_language
     return [
         ("empty", ""),
         ("colon", ":"),

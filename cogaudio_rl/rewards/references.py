@@ -93,7 +93,7 @@ def family_of(utterance: Utterance) -> Family | Unscored:
     A sentence outside the bank is held against its own annotation and the bare wording of the other
     emotions; without an annotation nothing says what a fitting reply would be.
     """
-    language = "zh" if utterance.language == "zh" else "en"
+    language = utterance.reply_language
     if utterance.emotion not in author.load_bank(language).chain:
         return Unscored(reason=f"no references for emotion {utterance.emotion!r}")
     sentence = author.sentence_by_id(utterance.text_id)

@@ -85,14 +85,20 @@ class Attributing:
         heard, samples = self._listener.accuracy, self._config.eval.bootstrap_samples
         return SuiteResult(
             name="attribution",
-            about="the recipe's own test split: texts and voices unseen; replies are held against a "
-            "teacher that is told emotion and cause, and heard",
+            about=f"the recipe's own test split: {self._unseen}; replies are held against a teacher "
+            "that is told emotion and cause, and heard",
             models=with_gains(results, self._rows, samples=samples, seed=self._config.seed),
             notes=(
                 f"the listener tells voices as they are meant, by unheard speakers, in "
                 f"{heard.value:.2f} [{heard.lo:.2f}, {heard.hi:.2f}] of {heard.n} replies",
             ),
         )
+
+    @property
+    def _unseen(self) -> str:
+        if self._config.data.kind == "emodb":
+            return "voices unseen, the same ten sentences (a cause in the words is no news then)"
+        return "texts and voices unseen"
 
     def _rows(self, name: str) -> Path:
         return self._run.path / "eval" / f"{name}.replies.jsonl"

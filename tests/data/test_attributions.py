@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 from chat_server import Endpoint, Reply, completion
+from sounds import an_utterance, sine
 from tiny_world import make_utterances
 
 from cogaudio_rl import attribution
 from cogaudio_rl.config import DataConfig, parse
 from cogaudio_rl.data.attribute import AttributeRecipe, attribute_manifest
+from cogaudio_rl.data.audio import write_audio
 from cogaudio_rl.data.lime import author
 from cogaudio_rl.data.lime.attributed import build_attributed
 from cogaudio_rl.data.lime.attributions import manners, with_attributions
@@ -56,6 +59,23 @@ def test_pitch_and_pace_are_told_among_a_speaker_s_own_clips(spoken: list[Uttera
     alone = manners([replace(u, speaker=u.id) for u in by_emotion.values()])
     assert {m.pace for m in alone.values()} == {"medium"}, "one clip tells nothing of a speaker"
     assert manners([replace(spoken[0], audio=None)]) == {}
+
+
+def test_speed_within_words_is_the_speaker_s_and_not_the_sentence_s(tmp_path: Path) -> None:
+    """Two sentences in one time: the long one would be fast, whoever says it and however."""
+    words = {"short": "one two three.", "long": "one two three four five six seven."}
+    clips: list[Utterance] = []
+    for speaker, text, manner in product("ab", words, ("slow", "fast")):
+        name, seconds = f"{speaker}-{text}-{manner}", 1.2 if manner == "slow" else 0.8
+        clip = write_audio(tmp_path / f"{name}.flac", sine(seconds=seconds))
+        plain = an_utterance(name, text_id=text, transcript=words[text], speaker=speaker)
+        clips.append(replace(plain, audio=clip))
+    plain, within = manners(clips), manners(clips, within_words=True)
+    slower, faster = {"slow", "slowest"}, {"fast", "fastest"}
+    assert plain["a-long-slow"].pace not in slower, "the sentence tells the pace"
+    assert plain["a-short-fast"].pace not in faster
+    for name, manner in within.items():
+        assert manner.pace in (slower if name.endswith("slow") else faster), name
 
 
 def test_what_nobody_can_think_of_is_set_aside_with_its_reason(spoken: list[Utterance]) -> None:

@@ -80,9 +80,17 @@ def test_no_chain_tells_how_votes_are_shared(cues: Cues, seed: int, share: float
     chain = write_chain(votes, cues, seed=seed)
     assert chain == write_chain({"sad": 0.6, "fear": 0.4}, cues, seed=seed)
     assert chain != write_chain({"sad": 0.4, "fear": 0.6}, cues, seed=seed)
-    assert chain == write_chain({"sad": 1.0, "fear": 0.0}, cues, seed=seed)
     words = re.findall(r"[a-z%]+|[0-9]", ambiguity.render(chain).lower())
     assert not set(words) & {*AMOUNTS, *"0123456789"}
+
+
+@given(cues=CUES, seed=st.integers(0, 50), share=st.floats(0.51, 0.99))
+def test_nor_that_all_agree(cues: Cues, seed: int, share: float) -> None:
+    """Where some hear what the cues are next nearest to, the chain is that of a unanimous vote."""
+    agreed = dict.fromkeys(LIME_EMOTIONS, 0.0) | {"sad": 1.0}
+    nearest = ranked(agreed, cues)[1]
+    divided = agreed | {"sad": share, nearest: 1 - share}
+    assert write_chain(divided, cues, seed=seed) == write_chain(agreed, cues, seed=seed)
 
 
 def test_a_tie_goes_to_the_nearer_prototype() -> None:

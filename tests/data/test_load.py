@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -150,6 +151,13 @@ def test_emodb_is_read(tmp_path: Path) -> None:
         write_sine(tmp_path / f"{name}.wav")
     splits = load_splits(a_run(kind="emodb", root=tmp_path), tmp_path, quiet)
     assert labels(splits) == ("neutral", "happy", "angry")
+    assert splits.rl[0].attribution is None
+    for models in (["base", "T"], ["base", "A", "I1"]):
+        config = load_config(
+            "ieat_emodb", [f"data.root={tmp_path}", f"models={json.dumps(models)}"]
+        )
+        thoughtful = load_splits(config, tmp_path, quiet)
+        assert all(u.attribution for u in (*thoughtful.rl, *thoughtful.test))
 
 
 def test_labels_come_in_the_papers_order_and_boredom_last() -> None:

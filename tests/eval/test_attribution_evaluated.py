@@ -141,6 +141,20 @@ def test_who_hears_everything_is_as_near_as_can_be(
     assert load_rows(tmp_path / "rows.jsonl") == rows
 
 
+def test_replies_are_heard_in_their_own_language_and_not_in_the_speakers(
+    utterances: tuple[Utterance, ...], listener: Listener, tmp_path: Path
+) -> None:
+    """German is answered in English, which the listener knows; Chinese in Chinese."""
+    german = [replace(u, language="de") for u in utterances[:7]]
+    told, rows = measure(knowing, german, listener, tmp_path / "de")
+    assert told["voice_suits_reply"] >= 0.8
+    assert all(row.heard for row in rows)
+    mixed = [*german, *(replace(u, language="zh") for u in utterances[7:])]
+    again, rows = measure(knowing, mixed, listener, tmp_path / "mixed")
+    assert again["voice_suits_user"] == told["voice_suits_user"]
+    assert [row.audible for row in rows].count(False) == len(utterances) - 7
+
+
 def test_one_voice_for_all_is_no_better_than_chance(
     utterances: tuple[Utterance, ...], listener: Listener, tmp_path: Path
 ) -> None:

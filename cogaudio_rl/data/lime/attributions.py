@@ -15,6 +15,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from cogaudio_rl import attribution
 from cogaudio_rl.data.audio import read_audio
@@ -44,10 +45,13 @@ class Attributed:
     """Id → reasons."""
 
 
-def manners(utterances: Sequence[Utterance], *, progress: Progress = silent) -> dict[str, Manner]:
+def manners(
+    utterances: Sequence[Utterance], *, within_words: bool = False, progress: Progress = silent
+) -> dict[str, Manner]:
     """By id, of each that has a sound; each against its speaker's others among these.
 
-    Raises DataError for a sound that cannot be read.
+    ``within_words``: speed is first held against the mean of all who say the same words. Raises
+    DataError for a sound that cannot be read.
     """
     measured: dict[str, list[tuple[str, Measured]]] = defaultdict(list)
     for done, u in enumerate(utterances, start=1):
@@ -55,12 +59,29 @@ def manners(utterances: Sequence[Utterance], *, progress: Progress = silent) -> 
             sound, _notes = read_audio(u.audio.path)
             measured[u.speaker].append((u.id, cues.measure(sound, u.transcript, u.language)))
         progress(done, len(utterances))
+    usual = _usual_speeds(utterances, measured) if within_words else {}
     found: dict[str, Manner] = {}
     for clips in measured.values():
-        for (name, _), levels in zip(clips, cues.cues_among([m for _, m in clips]), strict=True):
+        told_of = [
+            dataclasses.replace(m, speed=m.speed / usual.get(name, 1.0)) for name, m in clips
+        ]
+        for (name, _), levels in zip(clips, cues.cues_among(told_of), strict=True):
             told = levels.named()
             found[name] = Manner(pitch=told["pitch"], pace=told["speed"])
     return found
+
+
+def _usual_speeds(
+    utterances: Sequence[Utterance], measured: Mapping[str, Sequence[tuple[str, Measured]]]
+) -> dict[str, float]:
+    """By id, the mean speed over all that say the same words."""
+    words = {u.id: u.text_id for u in utterances}
+    speeds: dict[str, list[float]] = defaultdict(list)
+    for clips in measured.values():
+        for name, one in clips:
+            speeds[words[name]].append(one.speed)
+    means = {text: fmean(of) or 1.0 for text, of in speeds.items()}
+    return {name: means[words[name]] for clips in measured.values() for name, _ in clips}
 
 
 def thought_of(utterance: Utterance, manner: Manner, *, cause: str, plan: str) -> Attribution:
@@ -94,14 +115,14 @@ def cause_and_plan(utterance: Utterance) -> tuple[str, str]:
 
 
 def with_attributions(
-    utterances: Sequence[Utterance], *, progress: Progress = silent
+    utterances: Sequence[Utterance], *, within_words: bool = False, progress: Progress = silent
 ) -> Attributed:
     """Each with the embedded author's thought; what has none, or one that fails a check, is set aside.
 
-    Give all clips of a speaker at once: pitch and pace are told among them. Raises DataError for a
-    sound that cannot be read.
+    Give all clips of a speaker at once: pitch and pace are told among them, see :func:`manners`. Raises
+    DataError for a sound that cannot be read.
     """
-    heard = manners(utterances, progress=progress)
+    heard = manners(utterances, within_words=within_words, progress=progress)
     kept: list[Utterance] = []
     quarantined: dict[str, tuple[str, ...]] = {}
     for u in utterances:

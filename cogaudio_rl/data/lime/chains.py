@@ -9,7 +9,8 @@ other is what the largest minority hears, or, where all hear the same, what the 
 to. So a chain tells no share, neither as a number nor in words such as "most" and "some", nor that all
 agree. The paper's chain has no numbers either, as far as is known, and how votes are shared is what the
 divergence is to teach: a chain that told it would let cross-entropy learn it from its own text, and a
-model that has once written "nobody hears anything else" can only be sure of itself.
+model that has once written "nobody hears anything else" can only be sure of itself. What is left: an
+other that the cues are not next nearest to is one that somebody heard.
 """
 
 from __future__ import annotations
