@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,20 @@ from cogaudio_rl.config import Config, ModelConfig, load_config
 from cogaudio_rl.errors import ConfigError
 from cogaudio_rl.models.architecture import Architecture, resolve_checkpoint
 from cogaudio_rl.models.checkpoint import is_whole, load_adapter, lora_of
+from cogaudio_rl.stages.budget import RL
 from cogaudio_rl.stages.pipeline import MODEL_FOLDERS
 from cogaudio_rl.stages.variants import trained
+from cogaudio_rl.types import Route
 
 BASE = "base"
+
+_THINKS: Mapping[str, Route] = {
+    "chain": Route.AMBIGUITY,
+    "votes": Route.AMBIGUITY,
+    "distil": Route.ATTRIBUTION,
+    "speak": Route.ATTRIBUTION,
+}
+"""Stage → the chain that it teaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +39,17 @@ class Model:
     @property
     def backbone(self) -> str:
         return self.built.path
+
+    @property
+    def thinks(self) -> Route:
+        """The route whose chain it was taught, by its stage and its run; EIPS where nobody tells."""
+        if self.adapter is None:
+            return Route.EXPLICIT
+        stage, run = self.adapter.name, self.adapter.absolute().parents[1]
+        if stage == RL and (run / "config.yaml").is_file():
+            about_votes = recipe_of(run, ()).is_about_votes
+            return Route.AMBIGUITY if about_votes else Route.EXPLICIT
+        return _THINKS.get(stage, Route.EXPLICIT)
 
     @property
     def file(self) -> str:

@@ -46,6 +46,7 @@ from cogaudio_rl.models.checkpoint import load_adapter
 from cogaudio_rl.ports import Sampler
 from cogaudio_rl.rewards.judge import probe_judge
 from cogaudio_rl.run_folder import JUDGE_CACHE, write_whole
+from cogaudio_rl.types import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,18 +196,26 @@ def _evaluate_built(
         for one in models:
             adapter = load_adapter(one.adapter) if one.adapter else None
             asyncio.run(sampler.publish(adapter))
-            _evaluate_one(plan, one.name, sampler, model_digest(built, one.adapter), results)
+            digest = model_digest(built, one.adapter)
+            _evaluate_one(plan, one.name, sampler, digest, results, thinks=one.thinks)
         return backend.versions()
     finally:
         backend.close()
 
 
 def _evaluate_one(
-    plan: Plan, name: str, sampler: Sampler, digest: str, results: dict[str, SuiteResult]
+    plan: Plan,
+    name: str,
+    sampler: Sampler,
+    digest: str,
+    results: dict[str, SuiteResult],
+    *,
+    thinks: Route = Route.EXPLICIT,
 ) -> None:
     """One model on every suite; what it said stays in a folder of its own."""
     plan.console.stage(f"model {name}")
-    asked = Asked(name=name, sampler=sampler, folder=plan.out / "answers" / digest, digest=digest)
+    folder = plan.out / "answers" / digest
+    asked = Asked(name=name, sampler=sampler, folder=folder, digest=digest, thinks=thinks)
     found = asyncio.run(_measure(plan, asked))
     for suite, one in found.items():
         save_result(one.result, plan.out / "eval" / suite / f"{file_of(name)}.json")
@@ -226,6 +235,7 @@ class Asked:
     sampler: Sampler
     folder: Path
     digest: str
+    thinks: Route = Route.EXPLICIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +299,7 @@ async def _single(
         lexical=suite.lexical,
         clock=asked.sampler,
         timings=load_timings(times),
+        thinks=asked.thinks,
     )
     save_timings(result.timings, times)
     return result

@@ -24,6 +24,8 @@ from cogaudio_rl.spoken import LEVELS
 from cogaudio_rl.types import INTENSITIES, Attribution, AttributionResponse
 
 PARTS: tuple[str, ...] = ("Observation", "Inference", "Attribution", "Plan")
+EMOTION_PREFIX = "Inference:"
+"""What stands right before the emotion's name, on a line of its own."""
 GROUNDED = 0.6
 """The smallest share of a cause's content words that have to be the speaker's."""
 
@@ -56,10 +58,20 @@ def parts(thought: Attribution) -> dict[str, str]:
 
 def before_emotion(thought: Attribution) -> str:
     """All that stands before the emotion's name, which begins with its space."""
-    return f"<thought>\nObservation: {parts(thought)['Observation']}\nInference:"
+    return f"<thought>\nObservation: {parts(thought)['Observation']}\n{EMOTION_PREFIX}"
+
+
+def emotion_at(text: str) -> int | None:
+    """Where in a text the emotion's name begins, its space included; None where it is not asked for.
+
+    What comes behind that place does not count.
+    """
+    match = _EMOTION_PLACE.match(text)
+    return None if match is None else match.end()
 
 
 _OUTER = re.compile(r"\s*<thought>(?P<thought>.*?)</thought>\s*(?P<rest>.*)", re.DOTALL)
+_EMOTION_PLACE = re.compile(r"\s*<thought>\s*Observation:[^\n]*\nInference:")
 _MANNER = re.compile(r"Pitch (?P<pitch>\w+), Pace (?P<pace>\w+)\. (?P<words>.+)")
 _INFERENCE = re.compile(r"(?P<emotion>[\w ]+), (?P<intensity>\w+)")
 

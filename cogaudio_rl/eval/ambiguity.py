@@ -22,12 +22,13 @@ from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.distribution import distribution_estimates
 from cogaudio_rl.eval.estimates import estimate_timings
 from cogaudio_rl.eval.metrics import mean_estimate
+from cogaudio_rl.eval.naming import place_in
 from cogaudio_rl.eval.result import ModelResult, Timing, VoteRow
 from cogaudio_rl.eval.run import PROMPTS_AT_ONCE, select_utterances, take_timings
 from cogaudio_rl.ports import Sampler
 from cogaudio_rl.run_folder import write_whole
 from cogaudio_rl.seeding import seed_for
-from cogaudio_rl.types import Prefix, Prompt, Rollout, Route, Utterance
+from cogaudio_rl.types import Prompt, Route, Utterance
 
 Progress = Callable[[int, int], None]
 
@@ -83,7 +84,9 @@ async def evaluate_votes(
         )
         said = [group.rollouts[0] for group in groups]
         predicted = await sampler.weigh(
-            prompts, [place_in(rollout) for rollout in said], [f" {label}" for label in labels]
+            prompts,
+            [place_in(rollout, Route.AMBIGUITY) for rollout in said],
+            [f" {label}" for label in labels],
         )
         rows += [
             VoteRow(
@@ -124,14 +127,6 @@ async def evaluate_votes(
         votes=tuple(rows),
     )
     return result, tuple(rows)
-
-
-def place_in(rollout: Rollout) -> Prefix:
-    """Up to the emotion's name; where there is no place for one, all that was said and the place."""
-    at = ambiguity.answer_at(rollout.text)
-    if at is None:
-        return Prefix(text=f"{rollout.text.rstrip()}\n{ambiguity.ANSWER_PREFIX}")
-    return Prefix(text=rollout.text[:at], token_ids=rollout.token_ids)
 
 
 def save_rows(rows: Sequence[VoteRow], path: Path) -> None:

@@ -4,8 +4,8 @@
                └► choice: heard, silenced, read, exchanged ─────────┘
 
 Rows are kept so that two models can be compared on the same utterances. The emotion is read twice:
-as written (what does not parse is wrong) and by constrained choice among the labels (so that a
-model is not at 0 merely for want of format).
+as written (what does not parse is wrong) and by constrained choice among the labels, in the form that
+the model was taught (so that it is not at 0 merely for want of format).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from cogaudio_rl import eips
+from cogaudio_rl import attribution, eips
 from cogaudio_rl.config import EvalConfig
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.estimates import (
@@ -25,11 +25,20 @@ from cogaudio_rl.eval.estimates import (
     estimate_timings,
     whole_families,
 )
+from cogaudio_rl.eval.naming import name_emotions
 from cogaudio_rl.eval.result import Answer, ModelResult, Row, Swap, Timing
 from cogaudio_rl.eval.scoring import Scorer
 from cogaudio_rl.ports import Sampler
 from cogaudio_rl.seeding import rng_for, seed_for
-from cogaudio_rl.types import REPLY_ROUTES, AudioRef, Prompt, Rollout, Route, Utterance
+from cogaudio_rl.types import (
+    REPLY_ROUTES,
+    AttributionResponse,
+    AudioRef,
+    Prompt,
+    Rollout,
+    Route,
+    Utterance,
+)
 
 PROMPTS_AT_ONCE = 128
 """Prompts handed to the sampler between two reports of progress."""
@@ -87,8 +96,12 @@ async def evaluate(
     lexical: Mapping[str, str] = MappingProxyType({}),
     clock: Sampler | None = None,
     timings: Sequence[Timing] = (),
+    thinks: Route = Route.EXPLICIT,
 ) -> ModelResult:
     """Evaluate whatever policy the sampler holds. ``silence`` is one clip of fixed length.
+
+    ``thinks`` is the route whose chain the policy was taught: there it names the emotion, and where a
+    reply follows that chain, it is the reply that ``explicit`` stands for.
 
     ``lexical`` says which emotion the words of an utterance (by id) name. ``clock`` is the sampler that
     times are taken with, where ``sampler`` may answer from memory; ``timings`` were taken before.
@@ -99,10 +112,10 @@ async def evaluate(
         if u.emotion not in labels:
             known = ", ".join(labels)
             raise DataError(f"utterance {u.id!r} has emotion {u.emotion!r}; labels are {known}")
-    asking = _Asking(sampler, scorer, chosen_ones, tuple(labels), seed, progress)
+    asking = _Asking(sampler, scorer, chosen_ones, tuple(labels), seed, progress, thinks)
     # First: an engine that has heard a clip before answers sooner.
     timed = chosen_ones[: config.timed_utterances]
-    taken = tuple(timings) or await take_timings(clock or sampler, timed, seed)
+    taken = tuple(timings) or await _timed(clock or sampler, timed, seed, asking.chain)
     heard = await asking.choose(chosen_ones)
     # Another id as well as other sound: an engine may cache what it encoded under the prompt's id.
     silenced = [replace(u, id=f"{u.id}#silenced", audio=silence) for u in chosen_ones]
@@ -173,7 +186,13 @@ class _Asking:
     labels: tuple[str, ...]
     seed: int
     progress: Progress
+    thinks: Route
     parts_done: list[int] = field(default_factory=list[int])
+
+    @property
+    def chain(self) -> Route:
+        """Whose chain ends in a reply; a chain about votes does not."""
+        return Route.ATTRIBUTION if self.thinks is Route.ATTRIBUTION else Route.EXPLICIT
 
     def _advance(self, prompts: int) -> None:
         """Every utterance is asked eight times: four choices, and both routes at two temperatures."""
@@ -182,20 +201,21 @@ class _Asking:
 
     async def choose(self, utterances: Sequence[Utterance]) -> list[str]:
         """The label each utterance's emotion is most probably named by."""
-        options = [f" {label}" for label in self.labels]
-        prompts = [Prompt(utterance=u, route=Route.EXPLICIT) for u in utterances]
         found: list[str] = []
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            part = prompts[start : start + PROMPTS_AT_ONCE]
-            found += await self.sampler.choose(part, prefix=eips.EMOTION_PREFIX, options=options)
+        for start in range(0, len(utterances), PROMPTS_AT_ONCE):
+            part = utterances[start : start + PROMPTS_AT_ONCE]
+            found += await name_emotions(
+                self.sampler, part, self.labels, thinks=self.thinks, seed=self.seed
+            )
             self._advance(len(part))
-        if left_out := len(self.utterances) - len(prompts):
+        if left_out := len(self.utterances) - len(utterances):
             self._advance(left_out)
-        return [option.strip() for option in found]
+        return found
 
     async def answers(self, key: str, route: Route, temperature: float) -> list[list[Answer]]:
         """Scored answers for each utterance: two where they are drawn on the direct route."""
-        prompts = [Prompt(utterance=u, route=route) for u in self.utterances]
+        asked_by = self.chain if route is Route.EXPLICIT else route
+        prompts = [Prompt(utterance=u, route=asked_by) for u in self.utterances]
         drawn_twice = temperature > 0 and route is Route.DIRECT
         found: list[list[Answer]] = []
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
@@ -216,18 +236,40 @@ class _Asking:
         return found
 
     def _answer(self, prompt: Prompt, rollout: Rollout, empathy: float | None) -> Answer:
-        text, explicit = rollout.text, prompt.route is Route.EXPLICIT
-        parsed = eips.parse(text) if explicit else eips.parse_direct(text)
+        text = rollout.text
         reply = reply_of(text)
+        emotion, failure = _read(prompt.route, text)
         return Answer(
             text=text,
             reply=reply,
-            emotion=None if isinstance(parsed, str) else parsed.emotion,
-            failure=str(parsed) if isinstance(parsed, eips.ParseFailure) else None,
+            emotion=emotion,
+            failure=failure,
             empathy=empathy,
             reply_emotion=self.scorer.emotion_of(prompt.utterance, reply),
             tokens=len(rollout.token_ids),
         )
+
+
+def _read(route: Route, text: str) -> tuple[str | None, str | None]:
+    """The emotion that a chain names, and why an answer does not parse."""
+    if route is Route.DIRECT:
+        direct = eips.parse_direct(text)
+        return None, str(direct) if isinstance(direct, eips.ParseFailure) else None
+    if route is Route.ATTRIBUTION:
+        answer = attribution.parse(text)
+        if isinstance(answer, AttributionResponse):
+            return answer.thought.emotion, None
+        return None, str(answer)
+    parsed = eips.parse(text)
+    return (None, str(parsed)) if isinstance(parsed, eips.ParseFailure) else (parsed.emotion, None)
+
+
+async def _timed(
+    sampler: Sampler, utterances: Sequence[Utterance], seed: int, chain: Route
+) -> tuple[Timing, ...]:
+    """Both routes; the one with the chain is called ``explicit``, whichever it is."""
+    taken = await take_timings(sampler, utterances, seed, routes=(chain, Route.DIRECT))
+    return tuple(replace(one, route=Route.EXPLICIT) if one.route == chain else one for one in taken)
 
 
 async def take_timings(

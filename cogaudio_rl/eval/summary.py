@@ -49,7 +49,8 @@ METRIC_TEXTS: Mapping[str, MetricText] = {
     "emotion_accuracy": MetricText(
         group="Emotion accuracy",
         title="by choice",
-        about="the emotion of the voice, by constrained choice among the labels",
+        about="the emotion of the voice, by constrained choice among the labels behind the chain that "
+        "the model was taught",
         has_chance=True,
     ),
     "emotion_accuracy_as_written": MetricText(

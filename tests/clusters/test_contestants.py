@@ -10,6 +10,7 @@ from made_runs import a_run, an_adapter
 from clusters.contestants import model_of, recipes_behind, refuse_twins, run_of
 from cogaudio_rl.config import Config
 from cogaudio_rl.errors import CheckpointError, ConfigError
+from cogaudio_rl.types import Route
 
 
 def test_a_run_has_its_base_its_stages_and_its_finished_variants(tmp_path: Path):
@@ -51,3 +52,28 @@ def test_what_taught_an_adapter_is_followed_to_its_beginning(tmp_path: Path):
     behind, is_all = recipes_behind(second / "checkpoints" / "stage2")
     assert ([c.name for c in behind], is_all) == (["second", "first"], True)
     assert recipes_behind(an_adapter(tmp_path / "lost" / "somewhere" / "adapter")) == ([], False)
+
+
+def test_a_model_is_asked_in_the_form_that_its_stage_taught(tmp_path: Path):
+    votes = a_run(
+        tmp_path / "votes", "rl.route_mix=ambiguity", "judge.kind=votes", "models=[base, D]"
+    )
+    replies = a_run(tmp_path / "replies")
+    asked = {
+        (run.name, stage): model_of(str(an_adapter(run / "checkpoints" / stage)), Config()).thinks
+        for run in (votes, replies)
+        for stage in ("chain", "votes", "distil", "speak", "stage1", "direct", "stage3")
+    }
+    for (run, stage), thinks in asked.items():
+        if stage in ("chain", "votes") or (run, stage) == ("votes", "stage3"):
+            assert thinks is Route.AMBIGUITY, (run, stage)
+        elif stage in ("distil", "speak"):
+            assert thinks is Route.ATTRIBUTION, (run, stage)
+        else:
+            assert thinks is Route.EXPLICIT, (run, stage)
+    variant = an_adapter(votes / "variants" / "grpo" / "checkpoints" / "stage3")
+    (votes / "variants" / "grpo" / "config.yaml").write_bytes((votes / "config.yaml").read_bytes())
+    assert model_of(str(variant), Config()).thinks is Route.AMBIGUITY
+    assert model_of("base", Config()).thinks is Route.EXPLICIT
+    elsewhere = an_adapter(tmp_path / "lost" / "somewhere" / "stage3")
+    assert model_of(str(elsewhere), Config()).thinks is Route.EXPLICIT

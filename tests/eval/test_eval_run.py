@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fakes import FakeSampler, FakeScorer
 
-from cogaudio_rl import eips
+from cogaudio_rl import attribution, eips
 from cogaudio_rl.config import EvalConfig
 from cogaudio_rl.errors import DataError
 from cogaudio_rl.eval.result import ModelResult, load_result, save_result
@@ -23,7 +23,15 @@ from cogaudio_rl.eval.run import (
     reply_of,
     select_utterances,
 )
-from cogaudio_rl.types import AudioRef, EipsResponse, Prompt, Route, Utterance
+from cogaudio_rl.types import (
+    Attribution,
+    AttributionResponse,
+    AudioRef,
+    EipsResponse,
+    Prompt,
+    Route,
+    Utterance,
+)
 
 LABELS = ("neutral", "sad", "happy")
 SILENCE = AudioRef(path="silence.flac", sample_rate_hz=16_000, num_samples=32_000)
@@ -65,6 +73,38 @@ def attentive(prompt: Prompt, temperature: float, i: int) -> str:
     """Right and deep when greedy; sampled, right but superficial."""
     emotion = prompt.utterance.emotion
     return answer(prompt, emotion, f"{emotion} {3 if temperature else 4}: words of {emotion}")
+
+
+def thoughtful(prompt: Prompt, temperature: float, i: int) -> str:
+    """As IEAT taught it: who asks by prompt A gets nothing that parses."""
+    u = prompt.utterance
+    reply = f"{u.emotion} 4: words of {u.emotion}"
+    if prompt.route is Route.DIRECT:
+        return eips.render_direct(reply)
+    if prompt.route is Route.EXPLICIT:
+        return "What?"
+    thought = Attribution(
+        words=u.emotion,
+        pitch="low",
+        pace="slow",
+        emotion=u.emotion,
+        intensity="mid",
+        cause="the train",
+        plan="wait",
+    )
+    return attribution.render(AttributionResponse(thought=thought, response=reply))
+
+
+def test_a_model_is_asked_in_the_form_that_it_was_taught() -> None:
+    sampler = FakeSampler(thoughtful)
+    found = values(run(sampler, thinks=Route.ATTRIBUTION))
+    assert found["emotion_accuracy"] == found["emotion_accuracy_as_written"] == 1
+    assert found["empathy_explicit"] == 4
+    assert found["format_validity"] == 1
+    assert found["seconds_explicit"] > 0
+    assert {p.route for p in sampler.seen} == {Route.ATTRIBUTION, Route.DIRECT}
+    strange = values(run(FakeSampler(thoughtful)))
+    assert (strange["emotion_accuracy_as_written"], strange["format_validity"]) == (0, 0)
 
 
 STATED = {
