@@ -12,7 +12,6 @@ from rich.table import Table
 
 from cogaudio_rl.eval.comparison import Cell
 from cogaudio_rl.eval.comparison_report import Comparison, trained_seeds
-from cogaudio_rl.eval.comparison_words import headline
 from cogaudio_rl.eval.console import TOO_NARROW, print_fitting
 from cogaudio_rl.eval.metrics import Estimate
 from cogaudio_rl.eval.suite_metrics import text_of
@@ -37,7 +36,7 @@ SHOWN = (
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
     """A table for each suite: systems down, what matters most across."""
     out = console or Console()
-    for sentence in headline(comparison.systems, comparison.leaders, comparison.balance):
+    for sentence in comparison.told:
         out.print(escape(sentence))
     for name, cells in comparison.cells.items():
         print_fitting(out, partial(_terminal_table, name, comparison, cells))

@@ -72,6 +72,11 @@ class Comparison:
         return balance_of(self.systems)
 
     @cached_property
+    def told(self) -> list[str]:
+        """The figures in sentences."""
+        return headline(self.systems, self.leaders, self.balance)
+
+    @cached_property
     def papers(self) -> dict[str, tuple[SideBySide, ...]]:
         """Each recipe's systems in the published tables of their kind."""
         return {
@@ -109,7 +114,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The content of ``compare.json``: every figure with ``n`` and ``ci95``, or why there is none."""
     return {
         "schema": SCHEMA,
-        "headline": headline(comparison.systems, comparison.leaders, comparison.balance),
+        "headline": comparison.told,
         "systems": {s.name: _system_json(s, comparison) for s in comparison.systems},
         "suites": {name: _suite_json(result) for name, result in comparison.results.items()},
         "leaders": {
@@ -142,7 +147,7 @@ def render_comparison(comparison: Comparison) -> str:
     return render(
         "comparison.html.j2",
         comparison=comparison,
-        headline=headline(comparison.systems, comparison.leaders, comparison.balance),
+        headline=comparison.told,
         colours=colours_of(names),
         suites=[_section(result, comparison) for result in run],
         not_run=[result for result in comparison.results.values() if not result.models],

@@ -48,6 +48,9 @@ def _led(leader: Leader, what: str) -> str:
     how = "item by item" if paired else "by intervals alone where there are no paired items"
     if len(near) == len(leader.behind):
         return f"{told}; {how} no other system is told to be worse."
+    worse = [name for name in leader.behind if name not in near]
+    if len(worse) < len(near):
+        return f"{told}; {how} {_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse."
     if near:
         return f"{told}; {how} all others are worse but {_listed(near)}, not told apart from it."
     return f"{told}; {how} all others are worse."

@@ -285,6 +285,21 @@ def led(models: dict[str, dict[int, ModelResult]]) -> Leader:
     return comparison.leaders["esd"]["emotion_accuracy"]
 
 
+def test_the_shorter_list_is_told() -> None:
+    right, wrong = heard(1, 1, 1, 1), heard(0, 0, 0, 0)
+
+    def headline_of(**models: ModelResult) -> str:
+        systems = tuple(replace(D, name=name, spent={0: spent(1000)}) for name in models)
+        named = {key(name, 0): name for name in models}
+        suite = SuiteResult(name="esd", about="", models=models)
+        return " ".join(made(systems, results={"esd": suite}, named=named).told)
+
+    assert "item by item z is worse." in headline_of(a=right, b=right, c=right, z=wrong)
+    told = headline_of(a=right, b=right, y=wrong, z=wrong)
+    assert "item by item all others are worse but b, not told apart from it." in told
+    assert "item by item no other system is told to be worse." in headline_of(a=right, b=right)
+
+
 def test_one_seed_stands_against_each_of_the_others() -> None:
     """0.5 against 1.0, 0.75 and 0.75: −0.5, −0.25 and −0.25, and −1/3 in the mean."""
     leader = led(
