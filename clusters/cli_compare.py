@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clusters.cli_options import AllowMissing
 from clusters.exits import reports
 
 Runs = Annotated[
@@ -54,13 +55,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    allow_missing: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing",
-            help="A suite whose corpus is not there is listed as not run, instead of an error.",
-        ),
-    ] = False,
+    allow_missing: AllowMissing = False,
 ) -> None:
     """Systems of several runs in one table: same test sets, same base, budgets told, seeds grouped.
 

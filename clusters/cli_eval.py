@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clusters.cli_options import Overrides, Recipe
+from clusters.cli_options import AllowMissing, Overrides, Recipe
 from clusters.exits import reports
 from cogaudio_rl.config import load_config
 from cogaudio_rl.errors import ConfigError
@@ -50,13 +50,7 @@ def evaluate(
             show_default="`suites` in the run's folder",
         ),
     ] = None,
-    allow_missing: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing",
-            help="A suite whose corpus is not there is listed as not run, instead of an error.",
-        ),
-    ] = False,
+    allow_missing: AllowMissing = False,
     recipe: Recipe = "quickstart",
 ) -> None:
     """Models on test sets, side by side: what they hear, how they answer, and what they follow.

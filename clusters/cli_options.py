@@ -18,3 +18,10 @@ Recipe = Annotated[
     str,
     typer.Option("--recipe", "-r", help="A shipped recipe by name, or a YAML file of your own."),
 ]
+AllowMissing = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing",
+        help="A suite whose corpus is not there is listed as not run, instead of an error.",
+    ),
+]

@@ -273,7 +273,7 @@ def _apart(part: str, trained: Mapping[str, Mapping[str, float | None]]) -> str:
     if not less:
         return ""
     told = f"{part} {round(min(less.values())):,} to {round(most):,}"
-    return f"{told}, least for {' and '.join(_fewest(less))}"
+    return f"{told}, least for {', '.join(_fewest(less))}"
 
 
 def _fewest(given: Mapping[str, float]) -> list[str]:

@@ -20,8 +20,13 @@ from cogaudio_rl.eval.paired import compare, compare_votes
 from cogaudio_rl.eval.result import ModelResult
 from cogaudio_rl.eval.suite import SuiteResult
 
-LED: tuple[str, ...] = ("emotion_accuracy", "conflict_accuracy", "empathy_direct", "votes_js")
-"""What a leader is named for."""
+LED: Mapping[str, str] = {
+    "emotion_accuracy": "names the emotion of the voice most often",
+    "conflict_accuracy": "names it most often against the words",
+    "empathy_direct": "has the most empathetic direct replies",
+    "votes_js": "comes nearest to the votes (JS in bits)",
+}
+"""What a leader is named for, and what is said of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from cogaudio_rl.eval.comparison import Balance, System
-from cogaudio_rl.eval.comparison_pairs import Leader, Leaders
-
-_ASKED: Mapping[str, str] = {
-    "emotion_accuracy": "names the emotion of the voice most often",
-    "conflict_accuracy": "names it most often against the words",
-    "empathy_direct": "has the most empathetic direct replies",
-    "votes_js": "comes nearest to the votes (JS in bits)",
-}
-"""What is said of the best system, where a suite measured it."""
+from cogaudio_rl.eval.comparison_pairs import LED, Leader, Leaders
 
 
 def headline(systems: Sequence[System], leaders: Leaders, balance: Balance) -> list[str]:
@@ -36,7 +28,7 @@ def headline(systems: Sequence[System], leaders: Leaders, balance: Balance) -> l
     if any(leaders.values()):
         told.append("Differences are 95 % intervals, each by itself.")
     for suite, of_suite in leaders.items():
-        told += [f"{suite}: {_led(leader, _ASKED[metric])}" for metric, leader in of_suite.items()]
+        told += [f"{suite}: {_led(leader, LED[metric])}" for metric, leader in of_suite.items()]
     return told
 
 
